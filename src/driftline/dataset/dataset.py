@@ -1,0 +1,120 @@
+"""What to read, as values: sources as people name them, and the typed tables they are decoded to.
+
+A *source* (CSV, JSON lines, captured records, labels) is decoded once to Parquet: typed columns, one row per prediction.
+From there on everything reads *tables*, so every engine and every monitor sees the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from driftline.windows import Window
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Called with the work done and, where known, all there is (rows or bytes)."""
+
+Side: TypeAlias = Literal["input", "output"]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Dataset files of one format; a directory stands for all files of that format below it."""
+
+    paths: tuple[Path, ...]
+    format: Literal["csv", "jsonl", "parquet"]
+    header: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """Captured records: `*.jsonl` files, filtered by the inference time to the window."""
+
+    paths: tuple[Path, ...]
+    window: Window | None = None
+    names: tuple[str, ...] | None = None
+    """Names of the columns by position where the payload is CSV (the baseline's); None: `_c0`, `_c1`, …"""
+    sides: tuple[Side, ...] | None = None
+    """Which payloads become columns, outputs first as in Model Monitor. None: both, unless the input alone has just as
+    many columns as `names`."""
+    output_last: bool = False
+    preprocess: Path | None = None
+    """A script with Model Monitor's `preprocess_handler`; it runs out of process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Where prediction and score stand: an index into the CSV output, a JMESPath-like path into JSON, or a column."""
+
+    prediction: str | None = None
+    score: str | None = None
+    threshold: float = 0.5
+    """With a score and no prediction, the predicted class is `1` where the score is above this, else `0`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Decoded rows: Parquet files with the same columns, in the order of the data."""
+
+    paths: tuple[Path, ...]
+    columns: tuple[str, ...]
+    """The data's own columns; reserved ones (`driftline.*`) are not among them."""
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Predictions (a table with `driftline.id`, `driftline.ordinal`) joined to their labels, inner, on id and ordinal."""
+
+    predictions: Table
+    labels: Table
+    """Columns `driftline.id`, `driftline.ordinal`, `driftline.label`; in the order they were written: the last one wins."""
+
+
+Dataset: TypeAlias = Table | Join
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What came in and what became of it: every record is in one of these counts."""
+
+    files: int = 0
+    records: int = 0
+    """Captured records, label records or file lines that were read."""
+    rows: int = 0
+    """Rows that went into the table."""
+    dead: int = 0
+    """Records that could not be decoded: they are in the dead-letter file with file, line and reason."""
+    outside: int = 0
+    """Records whose inference time lies outside the window."""
+    duplicates: int = 0
+    """Records with the same event id (or labels with the same id and the same value) as another."""
+    contradictions: int = 0
+    """Labels for an id that another label contradicts; the last written wins."""
+    skipped: int = 0
+    """Records that the preprocess script dropped on purpose."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Dead records by reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A source as a table, and the account of what was read."""
+
+    table: Table
+    intake: Intake
+    dead_letters: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How predictions and labels met in a join."""
+
+    predictions: int
+    labelled: int
+    labels: int
+    """Distinct ids with a label."""
+    unmatched_labels: int
+    """Labels whose prediction is not in the window (or was not captured)."""

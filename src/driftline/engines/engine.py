@@ -1,0 +1,29 @@
+"""An engine folds a dataset into states. It is the only one who executes; it knows no metric and no monitor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from driftline.dataset.dataset import Coverage, Dataset, Progress
+from driftline.states.state import Plan, States
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The states of a dataset, and for a join how its two sides met."""
+
+    states: States
+    coverage: Coverage | None = None
+
+
+class Engine(Protocol):
+    """Moves batches past summaries; memory does not grow with the rows."""
+
+    def fold(self, plan: Plan, dataset: Dataset, progress: Progress | None = None) -> Folded:
+        """The state of every summary of the plan over all rows of the dataset."""
+        ...
+
+    def fold_blocks(self, plan: Plan, dataset: Dataset, blocks: int, progress: Progress | None = None) -> list[States]:
+        """The states of `blocks` consecutive, equal parts of the dataset, in the order of its rows."""
+        ...

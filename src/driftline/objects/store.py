@@ -1,0 +1,41 @@
+"""An object store keeps bytes by key: an object is written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object in a listing."""
+
+    key: str
+    size: int
+    version: str
+    """Changes whenever the object does (an etag, or a modification time with the size)."""
+
+
+class ObjectStore(Protocol):
+    """Bytes by key. Keys are relative, slash-separated, and never leave the root."""
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """Write the object. Raises Conflict where `if_absent` and it is there, Unavailable where the store is."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """The object. Raises NotFound."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """The objects whose key starts with `prefix`, in byte order of their keys."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object if it is there."""
+        ...
+
+    def location(self, key: str) -> str:
+        """Where a reader of files (pyarrow, DuckDB) finds the object: a path, or a URL."""
+        ...

@@ -25,9 +25,10 @@ class State(Protocol):
 
 
 S = TypeVar("S", bound=State)
+S_co = TypeVar("S_co", bound=State, covariant=True)
 
 
-class Summary(Protocol[S]):
+class Summary(Protocol[S_co]):
     """What to keep of a column or table: a frozen, hashable value, and the name of its state."""
 
     @property
@@ -35,15 +36,15 @@ class Summary(Protocol[S]):
         """The columns that `of` reads (`driftline.probability` is read beside them where it is there)."""
         ...
 
-    def empty(self) -> S:
+    def empty(self) -> S_co:
         """The state of no rows."""
         ...
 
-    def of(self, batch: pa.RecordBatch, /) -> S:
+    def of(self, batch: pa.RecordBatch, /) -> S_co:
         """The state of the rows of `batch`."""
         ...
 
-    def decode(self, data: bytes, /) -> S:
+    def decode(self, data: bytes, /) -> S_co:
         """The state whose `encode` gave `data`. Raises Corrupt."""
         ...
 

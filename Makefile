@@ -1,0 +1,37 @@
+# Every target makes its own virtual environment from a bare python3 (Debian without python3-venv gets it from apt).
+.PHONY: setup check test demo bench docs fmt release
+PYTHON ?= python3
+BIN := .venv/bin
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv || { rm -rf .venv; apt-get update && apt-get install -y python3-venv && $(PYTHON) -m venv .venv; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+check: setup  ## style, types, floors
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check  ## everything that must be true
+	$(BIN)/pytest -q -n auto
+
+demo: setup  ## the main job on real data, in under two minutes
+	$(BIN)/driftline demo --output demo
+
+bench: setup  ## speed and memory, side by side with the raw limits and the peers
+	$(BIN)/python -m bench.all
+
+docs: setup  ## run the examples in the documentation
+	$(BIN)/pytest -q tests/docs src
+
+fmt: setup
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+release: test
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

@@ -1,0 +1,135 @@
+"""Objects as plain files below one folder: a file appears whole, under its own name, or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from driftline.errors import Conflict, InputError, NotFound, Unavailable
+from driftline.objects.store import Entry
+
+
+class Directory:
+    """An object store in a local folder; it is made where it does not exist.
+
+    A key is the path below the root. No part of a key may begin with a dot (such names belong to files that are still
+    being written), and no object is reached through a symbolic link below the root: a key never leads out of it.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(os.path.realpath(root))
+
+    def __repr__(self) -> str:
+        return f"Directory({str(self.root)!r})"
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """Write the object: it is on the disk, whole, when this returns."""
+        path = self._path(key)
+        temporary = path.with_name(f".{uuid4().hex}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(temporary, data)
+            if if_absent:
+                os.link(temporary, path)
+            else:
+                temporary.replace(path)
+            _sync_folder(path.parent)
+        except OSError as why:
+            raise self._refusal(key, path, why) from why
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+    def get(self, key: str) -> bytes:
+        """The object. Raises NotFound."""
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as why:
+            raise NotFound(f"there is no object {key!r} in {self.root}") from why
+        except OSError as why:
+            raise Unavailable(f"cannot read object {key!r} in {self.root}: {why}") from why
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """The objects whose key starts with `prefix`, in byte order of their keys."""
+        folder = prefix.rpartition("/")[0]
+        start = self._path(folder) if folder or prefix.startswith("/") else self.root
+        return self._walk(start, f"{folder}/" if folder else "", prefix)
+
+    def delete(self, key: str) -> None:
+        """Remove the object if it is there."""
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as why:
+            raise Unavailable(f"cannot delete object {key!r} in {self.root}: {why}") from why
+
+    def location(self, key: str) -> str:
+        """The path of the object's file."""
+        return str(self._path(key))
+
+    def _walk(self, folder: Path, above: str, prefix: str) -> Iterator[Entry]:
+        try:
+            with os.scandir(folder) as found:
+                inside = [entry for entry in found if not entry.name.startswith(".") and not entry.is_symlink()]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as why:
+            raise Unavailable(f"cannot list {folder}: {why}") from why
+        # A folder sorts as its name with the slash: in byte order, the key "a-b" comes before "a/b".
+        named = sorted(
+            ((f"{entry.name}/" if entry.is_dir() else entry.name, entry) for entry in inside),
+            key=lambda pair: os.fsencode(pair[0]),
+        )
+        for name, entry in named:
+            key = above + name
+            if name.endswith("/"):
+                if key.startswith(prefix) or prefix.startswith(key):
+                    yield from self._walk(folder / entry.name, key, prefix)
+            elif key.startswith(prefix):
+                # The file may have been deleted since the folder was read: then it is not in the listing.
+                with suppress(FileNotFoundError):
+                    yield _entry(key, entry.stat(follow_symlinks=False))
+
+    def _path(self, key: str) -> Path:
+        for part in key.split("/"):
+            if part.startswith(".") or not part or "\0" in part:
+                raise InputError(
+                    f"key {key!r} is not allowed: the part {part!r} is empty or begins with a dot; "
+                    f"write names separated by single slashes, without one at either end"
+                )
+        path = self.root / key
+        if os.path.realpath(path) != str(path):
+            raise InputError(f"key {key!r} leads through a symbolic link below {self.root}; links are not followed")
+        return path
+
+    def _refusal(self, key: str, path: Path, why: OSError) -> Exception:
+        if isinstance(why, FileExistsError) and path.is_file():
+            return Conflict(f"object {key!r} is already there in {self.root}")
+        if path.is_dir() or any(parent.is_file() for parent in path.parents):
+            return InputError(f"key {key!r} cannot be an object in {self.root}: a file and a folder share that name")
+        return Unavailable(f"cannot write object {key!r} in {self.root}: {why}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb", buffering=0) as file:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _entry(key: str, status: os.stat_result) -> Entry:
+    # The inode as well: two writes of the same size within one tick of the file system's clock are two versions.
+    return Entry(key, status.st_size, f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}")

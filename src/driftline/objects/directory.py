@@ -109,7 +109,7 @@ class Directory:
     def _refusal(self, key: str, path: Path, why: OSError) -> Exception:
         if isinstance(why, FileExistsError) and path.is_file():
             return Conflict(f"object {key!r} is already there in {self.root}")
-        if path.is_dir() or any(parent.is_file() for parent in path.parents):
+        if isinstance(why, (FileExistsError, IsADirectoryError, NotADirectoryError)):
             return InputError(f"key {key!r} cannot be an object in {self.root}: a file and a folder share that name")
         return Unavailable(f"cannot write object {key!r} in {self.root}: {why}")
 

@@ -1,0 +1,42 @@
+"""Where Driftline keeps its things: the environment as one frozen value, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftline.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the catalog and the objects are."""
+
+    home: Path
+    """DRIFTLINE_HOME: the folder of everything that has no place of its own. Default `.driftline` here."""
+    catalog: str
+    """DRIFTLINE_CATALOG: the URL of the catalog's database. Default `sqlite:///` and `catalog.db` in the home."""
+    objects: str
+    """DRIFTLINE_OBJECTS: the folder or URL of captures, labels, baselines and reports. Default `objects` in the home."""
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings that the environment variables say. An empty variable counts as not set.
+
+    Raises:
+        InputError: DRIFTLINE_CATALOG is not a database URL, or DRIFTLINE_HOME is a file.
+
+    >>> read_settings({"DRIFTLINE_HOME": "/var/lib/driftline"}).catalog
+    'sqlite:////var/lib/driftline/catalog.db'
+    """
+    home = Path(environ.get("DRIFTLINE_HOME") or ".driftline").expanduser().absolute()
+    if home.is_file():
+        raise InputError(f"DRIFTLINE_HOME={environ.get('DRIFTLINE_HOME')!r} is a file; it must be a folder")
+    catalog = environ.get("DRIFTLINE_CATALOG") or f"sqlite:///{home / 'catalog.db'}"
+    if "://" not in catalog:
+        raise InputError(
+            f"DRIFTLINE_CATALOG={catalog!r} is not a database URL; write sqlite:////path/to/catalog.db "
+            f"or postgresql+psycopg://user@host/database"
+        )
+    return Settings(home, catalog, environ.get("DRIFTLINE_OBJECTS") or str(home / "objects"))

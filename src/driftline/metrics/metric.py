@@ -60,6 +60,7 @@ class Metric(Generic[P]):
     function: Callable[P, Estimate]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Estimate:
+        """The estimate; raises Undefined with the reason where there is none."""
         return self.function(*args, **kwargs)
 
     @property

@@ -18,7 +18,7 @@ class Settings:
     catalog: str
     """DRIFTLINE_CATALOG: the URL of the catalog's database. Default `sqlite:///` and `catalog.db` in the home."""
     objects: str
-    """DRIFTLINE_OBJECTS: the folder or URL of captures, labels, baselines and reports. Default `objects` in the home."""
+    """DRIFTLINE_OBJECTS: the folder or URL of captures, labels, reports. Default `objects` in the home."""
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_the_first_window_of_an_alarm_with_no_history_can_clear_nothing() -> Non
     "arguments",
     [{"datapoints": 0}, {"datapoints": 101, "of": 101}, {"datapoints": 2}, {"clear": 0}, {"hold": -DAY}],
 )
-def test_a_rule_outside_the_limits_is_an_input_error(arguments: dict[str, int]) -> None:
+def test_a_rule_outside_the_limits_is_an_input_error(arguments: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         AlarmRule(**arguments)
 

@@ -1,0 +1,120 @@
+"""Counts per distinct value: exact while there are few, then a sample of the values with exact counts.
+
+Up to `limit` distinct values every value is kept. Beyond that a value is kept iff its 64-bit hash starts with at least
+`level` zero bits, with the least level at which at most `limit` values remain. Samples nest, so the state depends on
+the rows alone and never on their split or order, and the counts of the values kept are exact. `distinct` is exact at
+level 0; above it, its relative standard error is about 1 / sqrt(len(values)): 1.6% to 2.3% at the default limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from driftline.kernels.reference import hash_strings
+from driftline.states.packing import PackedArray, pack_array, packed, unpack_array, unpacked
+from driftline.states.reading import Texts
+from driftline.states.rows import Count
+
+LIMIT: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class FrequentState:
+    """The distinct values of a column and the rows of each."""
+
+    level: int = 0  # zero bits that the hash of a kept value starts with; 0: every value is kept
+    values: dict[str, Count] = field(default_factory=dict)  # never changed after it was made
+    limit: int = LIMIT
+
+    @property
+    def exact(self) -> bool:
+        """Whether every value is there."""
+        return self.level == 0
+
+    @property
+    def distinct(self) -> float:
+        """The number of distinct values, estimated unless `exact`."""
+        return float(len(self.values) << self.level)
+
+    def merge(self, other: FrequentState, /) -> FrequentState:
+        """The values of both."""
+        if self.limit != other.limit:
+            raise ValueError(f"states of different limits do not merge: {self.limit} and {other.limit}")
+        level = max(self.level, other.level)
+        values = _kept(self.values, level) if self.level < level else dict(self.values)
+        for value, count in (_kept(other.values, level) if other.level < level else other.values).items():
+            before = values.get(value)
+            values[value] = count if before is None else before + count
+        if len(values) > self.limit:
+            level, values = _thinned(values, self.limit)
+        return FrequentState(level, values, self.limit)
+
+    def encode(self) -> bytes:
+        """Equal states give equal bytes."""
+        values = sorted(self.values)
+        counts = np.array([self.values[value].n for value in values], np.int64)
+        weights = np.array([self.values[value].w for value in values], np.int64)
+        return packed("frequent", (self.level, self.limit, values, pack_array(counts), pack_array(weights)))
+
+    @classmethod
+    def decode(cls, data: bytes) -> FrequentState:
+        """The state whose `encode` gave `data`. Raises Corrupt."""
+        fields = unpacked("frequent", data, tuple[int, int, list[str], PackedArray, PackedArray])
+        level, limit, values, counts, weights = fields
+        pairs = zip(unpack_array(counts).tolist(), unpack_array(weights).tolist(), strict=True)
+        return cls(level, {value: Count(*pair) for value, pair in zip(values, pairs, strict=True)}, limit)
+
+    @classmethod
+    def of_texts(cls, texts: Texts, limit: int = LIMIT) -> FrequentState:
+        """The state of one batch."""
+        used = texts.counts > 0
+        level = 0
+        if int(used.sum()) > limit:
+            hashes = _hashes(texts.distinct)
+            level = _least_level(hashes[used], limit)
+            used &= _zeros_at_least(hashes, level)
+        distinct = texts.distinct.filter(pa.array(used)).to_pylist()
+        pairs = zip(texts.counts[used].tolist(), texts.heavy[used].tolist(), strict=True)
+        return cls(level, {value: Count(*pair) for value, pair in zip(distinct, pairs, strict=True)}, limit)
+
+
+def _hashes(values: pa.Array) -> npt.NDArray[np.uint64]:
+    texts = values.cast(pa.large_string())
+    _, offsets, data = texts.buffers()
+    at = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return hash_strings(np.frombuffer(data or b"", np.uint8), at)
+
+
+def _zeros_at_least(hashes: npt.NDArray[np.uint64], level: int) -> npt.NDArray[np.bool_]:
+    return hashes < np.uint64(1 << (64 - level)) if level else np.ones(len(hashes), bool)
+
+
+def _least_level(hashes: npt.NDArray[np.uint64], limit: int) -> int:
+    """The least level at which at most `limit` of the hashes are kept."""
+    if len(hashes) <= limit:
+        return 0
+    first_left_out = int(np.partition(hashes, limit)[limit])
+    return 65 - max(1, first_left_out).bit_length()
+
+
+def _kept(values: dict[str, Count], level: int) -> dict[str, Count]:
+    names = list(values)
+    keep = _zeros_at_least(_hashes(pa.array(names, pa.large_string())), level)
+    return {name: values[name] for name in _chosen(names, keep)}
+
+
+def _thinned(values: dict[str, Count], limit: int) -> tuple[int, dict[str, Count]]:
+    names = list(values)
+    hashes = _hashes(pa.array(names, pa.large_string()))
+    level = _least_level(hashes, limit)
+    return level, {name: values[name] for name in _chosen(names, _zeros_at_least(hashes, level))}
+
+
+def _chosen(names: list[str], keep: npt.NDArray[np.bool_]) -> Iterable[str]:
+    return (names[i] for i in np.flatnonzero(keep).tolist())

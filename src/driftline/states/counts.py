@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from driftline.errors import Corrupt
 from driftline.schema import Kind
 from driftline.states.packing import packed, unpacked
 from driftline.states.rows import NO_ROWS, Count, PackedCount
+
+_SORTS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,7 @@ class CountsState:
     @classmethod
     def decode(cls, data: bytes) -> CountsState:
         """The state whose `encode` gave `data`. Raises Corrupt."""
-        p = PackedCount
-        ((null, integral, fractional, boolean, string, other),) = unpacked(
-            "counts", data, tuple[tuple[p, p, p, p, p, p]]
-        )
-        return cls(Count(*null), Count(*integral), Count(*fractional), Count(*boolean), Count(*string), Count(*other))
+        counts = [Count(*count) for count in unpacked("counts", data, tuple[list[PackedCount]])[0]]
+        if len(counts) != _SORTS:
+            raise Corrupt(f"{len(counts)} sorts of values where there should be {_SORTS}")
+        return cls(*counts)

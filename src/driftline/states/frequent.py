@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from driftline.errors import Corrupt
 from driftline.kernels.reference import hash_strings
 from driftline.states.packing import PackedArray, pack_array, packed, unpack_array, unpacked
 from driftline.states.reading import Texts
@@ -67,8 +68,10 @@ class FrequentState:
         """The state whose `encode` gave `data`. Raises Corrupt."""
         fields = unpacked("frequent", data, tuple[int, int, list[str], PackedArray, PackedArray])
         level, limit, values, counts, weights = fields
-        pairs = zip(unpack_array(counts).tolist(), unpack_array(weights).tolist(), strict=True)
-        return cls(level, {value: Count(*pair) for value, pair in zip(values, pairs, strict=True)}, limit)
+        n, w = unpack_array(counts).tolist(), unpack_array(weights).tolist()
+        if not len(n) == len(w) == len(values):
+            raise Corrupt(f"{len(values)} values with {len(n)} counts and {len(w)} weights")
+        return cls(level, {value: Count(*pair) for value, *pair in zip(values, n, w, strict=True)}, limit)
 
     @classmethod
     def of_texts(cls, texts: Texts, limit: int = LIMIT) -> FrequentState:

@@ -27,15 +27,6 @@ from driftline.states.rows import NO_ROWS, ONE, Count, PackedCount, weights_of
 
 LIMIT: Final = 4096
 _GREATEST: Final = float(np.finfo(np.float64).max)
-_FIELDS = tuple[
-    int,  # shift
-    int,  # limit
-    int,  # the first key
-    PackedArray,  # the steps from key to key
-    PackedArray,  # counts
-    PackedArray | None,  # weights
-    tuple[PackedCount, PackedCount, PackedCount, PackedCount],  # zero, NaN, infinities
-]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -155,13 +146,19 @@ class HistogramState:
     @classmethod
     def decode(cls, data: bytes) -> HistogramState:
         """The state whose `encode` gave `data`. Raises Corrupt."""
-        shift, limit, first, steps, packed_counts, packed_weights, apart = unpacked("histogram", data, _FIELDS)
+        fields = unpacked(
+            "histogram",
+            data,
+            tuple[int, int, int, PackedArray, PackedArray, PackedArray | None, list[PackedCount]],
+        )
+        shift, limit, first, steps, packed_counts, packed_weights, apart = fields
         counts = unpack_array(packed_counts).astype(np.int64)
         weights = None if packed_weights is None else unpack_array(packed_weights).astype(np.int64)
-        keys = np.cumsum(np.concatenate((np.array([first], np.uint64), unpack_array(steps))), dtype=np.uint64)
-        keys = keys[: len(counts)] if len(counts) == 0 else keys
-        if len(keys) != len(counts) or (weights is not None and len(weights) != len(counts)):
-            raise Corrupt(f"a histogram of {len(keys)} buckets with {len(counts)} counts")
+        keys = np.cumsum(np.append(np.uint64(first), unpack_array(steps)), dtype=np.uint64)[: max(1, len(counts))]
+        keys = keys if len(counts) else _nothing()
+        sizes = {len(keys), len(counts), len(counts if weights is None else weights)}
+        if len(sizes) > 1 or len(apart) != 4 or not 0 <= shift < 64:
+            raise Corrupt(f"a histogram with arrays of {sorted(sizes)} buckets at shift {shift}")
         zero, nan, positive, negative = (Count(*count) for count in apart)
         return cls(shift, keys, counts, weights, zero, nan, positive, negative, limit)
 

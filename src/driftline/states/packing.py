@@ -6,7 +6,7 @@ fewest bytes, and whoever packs a mapping sorts it.
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,7 +18,7 @@ FORMAT: Final = 1
 """The version of the bytes; a state of another version is refused."""
 
 T = TypeVar("T")
-PackedArray = tuple[int, bytes]  # bytes per number, and the numbers
+PackedArray: TypeAlias = tuple[int, bytes]  # bytes per number, and the numbers
 
 _WIDTHS: Final = (1, 2, 4, 8)
 
@@ -50,6 +50,18 @@ def pack_integer(number: int) -> bytes:
 def unpack_integer(data: bytes) -> int:
     """The integer that `pack_integer` was given."""
     return int.from_bytes(data, "little", signed=True)
+
+
+def pack_integers(*numbers: int) -> list[bytes]:
+    """Integers of any size."""
+    return [pack_integer(number) for number in numbers]
+
+
+def unpack_integers(data: list[bytes], expected: int) -> list[int]:
+    """The integers that `pack_integers` was given. Raises Corrupt when there are not as many as expected."""
+    if len(data) != expected:
+        raise Corrupt(f"{len(data)} sums where there should be {expected}")
+    return [unpack_integer(each) for each in data]
 
 
 def pack_array(numbers: npt.NDArray[np.integer[Any]]) -> PackedArray:

@@ -247,11 +247,11 @@ def column_numbers(column: pa.Array, name: str) -> Floats:
     """
     column = _plain(column)
     kind = column.type
-    numbers = np.full(len(column), np.nan)
+    numbers: Floats = np.full(len(column), np.nan)
     if pa.types.is_dictionary(kind) or _is_text(kind):
         texts = texts_of(column, None)
-        values = np.append([_number(text) for text in texts.distinct.to_pylist()], np.nan)
-        return np.asarray(values[texts.codes], np.float64)
+        spelled = np.append([_number(text) for text in texts.distinct.to_pylist()], np.nan)
+        return np.asarray(spelled[texts.codes], np.float64)
     if pa.types.is_null(kind):
         return numbers
     values = number_values(column.cast(pa.int8()) if pa.types.is_boolean(kind) else column)

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from driftline.kernels.reference import exact_sum
 from driftline.states.moments import MomentsState
-from driftline.states.packing import pack_integer, packed, unpack_integer, unpacked
+from driftline.states.packing import pack_integers, packed, unpack_integers, unpacked
 from driftline.states.reading import Numbers, column_numbers, column_of
 from driftline.states.rows import NO_ROWS, ONE, Count, PackedCount, count_of, effective_size, square_sum, weights_of
 
@@ -64,18 +64,18 @@ class ResidualsState:
 
     def encode(self) -> bytes:
         """Equal states give equal bytes."""
-        sums = [pack_integer(getattr(self, name)) for name in _SUMS]
+        sums = pack_integers(self.w2, *(getattr(self, name) for name in _SUMS))
         missing = (self.missing.n, self.missing.w)
-        return packed("residuals", (self.n, self.w, pack_integer(self.w2), missing, sums, self.y.encode()))
+        return packed("residuals", (self.n, self.w, missing, sums, self.y.encode()))
 
     @classmethod
     def decode(cls, data: bytes) -> ResidualsState:
         """The state whose `encode` gave `data`. Raises Corrupt."""
-        b = bytes
-        fields = unpacked("residuals", data, tuple[int, int, b, PackedCount, tuple[b, b, b, b, b, b, b, b, b], b])
-        n, w, w2, missing, packed_sums, y = fields
-        sums = dict(zip(_SUMS, map(unpack_integer, packed_sums), strict=True))
-        return cls(n=n, w=w, w2=unpack_integer(w2), missing=Count(*missing), y=MomentsState.decode(y), **sums)
+        fields = unpacked("residuals", data, tuple[int, int, PackedCount, list[bytes], bytes])
+        n, w, missing, packed_sums, y = fields
+        w2, *sums = unpack_integers(packed_sums, 1 + len(_SUMS))
+        by_name = dict(zip(_SUMS, sums, strict=True))
+        return cls(n=n, w=w, w2=w2, missing=Count(*missing), y=MomentsState.decode(y), **by_name)
 
 
 @dataclass(frozen=True, slots=True)

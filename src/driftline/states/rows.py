@@ -8,7 +8,7 @@ within 2^-17 of 1/p.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,8 @@ ONE: Final = 1 << 16
 LEAST_PROBABILITY: Final = 1e-6
 """A smaller inclusion probability is refused: sums of weights must fit into 63 bits."""
 
-Weights = npt.NDArray[np.int64]
-PackedCount = tuple[int, int]
+Weights: TypeAlias = npt.NDArray[np.int64]
+PackedCount: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from driftline.errors import Undefined
 from driftline.kernels.reference import UNIT, exact_sums
 from driftline.states.contingency import class_codes, class_name
 from driftline.states.histogram import HistogramState
-from driftline.states.packing import pack_integer, packed, unpack_integer, unpacked
+from driftline.states.packing import pack_integers, packed, unpack_integers, unpacked
 from driftline.states.reading import Numbers, column_numbers, column_of
 from driftline.states.rows import (
     NO_ROWS,
@@ -121,19 +121,27 @@ class ScoresState:
 
     def encode(self) -> bytes:
         """Equal states give equal bytes."""
-        sums = (self.w2, self.log_loss, self.log_loss2, self.brier, self.brier2)
+        integers = pack_integers(self.w2, self.log_loss, self.log_loss2, self.brier, self.brier2)
         apart = ((self.missing.n, self.missing.w), (self.outside.n, self.outside.w))
-        integers = tuple(pack_integer(number) for number in sums)
         return packed("scores", (self.positive.encode(), self.negative.encode(), integers, *apart))
 
     @classmethod
     def decode(cls, data: bytes) -> ScoresState:
         """The state whose `encode` gave `data`. Raises Corrupt."""
-        b = bytes
-        fields = unpacked("scores", data, tuple[b, b, tuple[b, b, b, b, b], PackedCount, PackedCount])
+        fields = unpacked("scores", data, tuple[bytes, bytes, list[bytes], PackedCount, PackedCount])
         positive, negative, integers, missing, outside = fields
-        histograms = (HistogramState.decode(positive), HistogramState.decode(negative))
-        return cls(*histograms, *(unpack_integer(i) for i in integers), Count(*missing), Count(*outside))
+        w2, log_loss, log_loss2, brier, brier2 = unpack_integers(integers, 5)
+        return cls(
+            positive=HistogramState.decode(positive),
+            negative=HistogramState.decode(negative),
+            w2=w2,
+            log_loss=log_loss,
+            log_loss2=log_loss2,
+            brier=brier,
+            brier2=brier2,
+            missing=Count(*missing),
+            outside=Count(*outside),
+        )
 
 
 def _rows(histogram: HistogramState) -> Count:

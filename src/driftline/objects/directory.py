@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 from driftline.errors import Conflict, InputError, NotFound, Unavailable
 from driftline.objects.store import Entry
@@ -28,7 +27,7 @@ class Directory:
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write the object: it is on the disk, whole, when this returns."""
         path = self._path(key)
-        temporary = path.with_name(f".{uuid4().hex}.tmp")
+        temporary = path.with_name(f".{os.urandom(8).hex()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(temporary, data)

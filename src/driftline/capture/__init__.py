@@ -1,0 +1,7 @@
+"""Capture requests and answers inside an endpoint. Light: it runs in a stranger's process."""
+
+from driftline.capture.asgi import CaptureMiddleware
+from driftline.capture.client import Capture
+from driftline.capture.counters import Counters
+
+__all__ = ["Capture", "CaptureMiddleware", "Counters"]

@@ -1,0 +1,244 @@
+"""The tap by hand: one call per request, which costs microseconds and never raises."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, RLock
+from types import TracebackType
+from typing import TYPE_CHECKING
+from weakref import WeakMethod
+
+from driftline.capture.buffer import Buffer, Exchange, Order
+from driftline.capture.counters import Counters
+from driftline.capture.layout import captured_prefix
+from driftline.capture.record import ContentTypes, new_id
+from driftline.capture.sampler import Sampler
+from driftline.capture.writer import Destination, Writer, complain
+from driftline.errors import InputError
+
+if TYPE_CHECKING:
+    from driftline.objects.store import ObjectStore
+
+NOT_A_BODY = "body is neither bytes nor text"
+NOT_A_TIME = "time without a zone"
+NOT_AN_ID = "inference id is not text"
+_BODIES = frozenset({bytes, str, type(None)})
+_EXIT_S = 5.0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251  a capture runs in the endpoint: its clock is the world's
+
+
+class Capture:
+    """Captures requests and answers of one endpoint.
+
+    Args:
+        endpoint: the name of the endpoint; letters, digits, hyphens, dots, underscores.
+        store: a folder, or an object store.
+        variant: which of the endpoint's models answers.
+        sampling: the share of the requests that is captured, 0..1, chosen by a hash of the request's id.
+        clock: gives the time of a request, aware.
+        csv_content_types, json_content_types: bodies of these types are kept as text, all others as base64.
+        roll_after_s: a file is closed when it is this old …
+        max_file_bytes: … or has grown to this size. While the store is away, twice as much is held in memory.
+        queue_size: how many requests may wait for the writer; they may also hold at most `max_file_bytes`.
+
+    Requests may be logged from any thread. A forked child has its own writer, an empty queue and its own counters.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        store: ObjectStore | str | Path,
+        *,
+        variant: str = "AllTraffic",
+        sampling: float = 1.0,
+        clock: Callable[[], datetime] = _now,
+        csv_content_types: Sequence[str] = ("text/csv",),
+        json_content_types: Sequence[str] = ("application/json",),
+        roll_after_s: float = 60.0,
+        max_file_bytes: int = 64 << 20,
+        queue_size: int = 10_000,
+    ) -> None:
+        captured_prefix(endpoint, variant)  # refuses what is not a name
+        if roll_after_s <= 0 or max_file_bytes <= 0 or queue_size <= 0:
+            raise InputError(
+                f"roll_after_s {roll_after_s}, max_file_bytes {max_file_bytes} and queue_size {queue_size} "
+                f"must all be above 0"
+            )
+        if clock().tzinfo is None:
+            raise InputError("clock gives times without a zone; give aware ones, such as datetime.now(UTC)")
+        self._sampler = Sampler(sampling)
+        self._clock = clock
+        self._queue_size = queue_size
+        self._to = Destination(
+            store=_store(store),
+            endpoint=endpoint,
+            variant=variant,
+            sampling=self._sampler.probability,
+            content_types=ContentTypes(tuple(csv_content_types), tuple(json_content_types)),
+            roll_after_s=roll_after_s,
+            max_file_bytes=max_file_bytes,
+        )
+        self._ended = False
+        self._begin()
+        atexit.register(self.close, _EXIT_S)
+        forked = WeakMethod(self._begin)
+        os.register_at_fork(after_in_child=lambda: (begin := forked()) and begin())
+
+    def log(
+        self,
+        request: bytes | str | None,
+        response: bytes | str | None,
+        *,
+        inference_id: str | None = None,
+        request_content_type: str | None = "text/csv",
+        response_content_type: str | None = "text/csv",
+        custom_attributes: Sequence[str] = (),
+        at: datetime | None = None,
+    ) -> str:
+        """Capture one request and its answer, if it is chosen. Never blocks, never raises: what goes wrong is counted.
+
+        Args:
+            request, response: the bodies as sent; None where that side is not to be captured.
+            at: when the model was asked, aware; default: now.
+
+        Returns:
+            The id that labels must name: the inference id, or a new event id where there is none.
+        """
+        event_id = None if inference_id else new_id()
+        exchange = Exchange(
+            self._clock() if at is None else at,
+            event_id,
+            inference_id or None,
+            request,
+            response,
+            request_content_type,
+            response_content_type,
+            custom_attributes if isinstance(custom_attributes, tuple) else _attributes(custom_attributes),
+        )
+        if (
+            type(request) not in _BODIES
+            or type(response) not in _BODIES
+            or at is not None
+            or (inference_id and type(inference_id) is not str)
+        ):
+            reason = _checked(exchange)
+            if reason is not None:
+                complain("a request was not captured: %s", reason)
+                self._buffer.refuse(self._clock(), reason)
+                return str(inference_id or event_id)
+        self.take(exchange)
+        return exchange.inference_id or exchange.event_id or ""
+
+    def wants(self, join_id: str) -> bool:
+        """Whether the request with this id is chosen; the answer is always the same."""
+        return self._sampler.decide(join_id)[0]
+
+    def take(self, exchange: Exchange) -> None:
+        """Capture the exchange if it is chosen. For taps; `log` is for people."""
+        if self._writer is None:
+            self._start()
+        if not self._sampler.decide(exchange.inference_id or exchange.event_id or "")[0]:
+            self._buffer.skip(exchange.at)
+            return
+        request, response = exchange.request, exchange.response
+        self._buffer.offer(exchange, (len(request) if request else 0) + (len(response) if response else 0))
+
+    def skip(self, at: datetime) -> None:
+        """Count a request that was answered and is not chosen. For taps that need not keep its bodies."""
+        if self._writer is None:
+            self._start()
+        self._buffer.skip(at)
+
+    def now(self) -> datetime:
+        """The time by this capture's clock."""
+        return self._clock()
+
+    @property
+    def counters(self) -> Counters:
+        """What became of the requests since this process began to capture."""
+        return self._buffer.total()
+
+    def flush(self, timeout_s: float = _EXIT_S) -> bool:
+        """Close the open files and store them; whether everything so far is in the store."""
+        return self._order(Order(Event()), timeout_s)
+
+    def close(self, timeout_s: float = _EXIT_S) -> bool:
+        """Store what waits and end; whether everything is in the store. What comes later is dropped and counted."""
+        atexit.unregister(self.close)
+        self._ended = True
+        self._buffer.close()
+        return self._order(Order(Event(), deadline=time.monotonic() + timeout_s), timeout_s + 1.0)
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _order(self, order: Order, timeout_s: float) -> bool:
+        writer = self._writer
+        if writer is None or not writer.is_alive():
+            return self._buffer.total().pending == 0
+        self._buffer.bell.put(order)
+        return order.done.wait(timeout_s) and order.whole
+
+    def _begin(self) -> None:
+        self._starting = RLock()
+        self._writer: Writer | None = None
+        self._buffer = Buffer(self._queue_size, self._to.max_file_bytes)
+        if self._ended:
+            self._buffer.close()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._writer is not None:
+                return
+            writer = Writer(self._to, self._buffer)
+            try:
+                writer.start()
+            except RuntimeError as why:
+                # No thread to be had now (a limit, or the interpreter ends): the queue fills, the next request tries again.
+                complain("the writer of the capture cannot start: %s", why)
+                return
+            self._writer = writer
+
+
+def _store(store: ObjectStore | str | Path) -> ObjectStore:
+    if isinstance(store, (str, Path)):
+        from driftline.objects.directory import Directory
+
+        return Directory(store)
+    return store
+
+
+def _checked(exchange: Exchange) -> str | None:
+    """Mend what can be mended; the reason where the exchange cannot be captured."""
+    for side in ("request", "response"):
+        body = getattr(exchange, side)
+        if isinstance(body, (bytes, bytearray, memoryview)):
+            setattr(exchange, side, bytes(body))
+        elif isinstance(body, str):
+            setattr(exchange, side, str(body))
+        elif type(body) not in _BODIES:
+            return NOT_A_BODY
+    if not isinstance(exchange.at, datetime) or exchange.at.utcoffset() is None:
+        return NOT_A_TIME
+    if exchange.inference_id is not None and not isinstance(exchange.inference_id, str):
+        if not isinstance(exchange.inference_id, int):
+            return NOT_AN_ID
+        exchange.inference_id = str(exchange.inference_id)
+    return None
+
+
+def _attributes(given: Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

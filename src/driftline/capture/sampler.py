@@ -1,0 +1,48 @@
+"""Which requests are captured: a fixed share, decided by a hash of the request's id alone."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from driftline.capture.record import storable
+from driftline.errors import InputError
+
+_SPACE = 1 << 64
+
+
+class Sampler:
+    """Keeps every request with the same probability; the same id is always in, or always out.
+
+    Anyone who knows the id and the probability can repeat the decision: the side of the labels as well.
+    """
+
+    __slots__ = ("_bound", "probability")
+
+    def __init__(self, probability: float) -> None:
+        if not 0 <= probability <= 1:
+            raise InputError(f"sampling is {probability!r}; it is a share of the requests, from 0 to 1 (0.2 is 20 %)")
+        self.probability = float(probability)
+        self._bound = int(self.probability * _SPACE)
+
+    def decide(self, join_id: str) -> tuple[bool, float]:
+        """Whether the request is captured, and with what probability such a request is.
+
+        >>> Sampler(1.0).decide("order-17")
+        (True, 1.0)
+        """
+        if self._bound == _SPACE:
+            return True, 1.0
+        return id_hash(join_id) < self._bound, self.probability
+
+
+def id_hash(join_id: str) -> int:
+    """64 bits that follow from the id: BLAKE2b of its UTF-8, 8 bytes, big end first. It will never change.
+
+    >>> hex(id_hash("order-17"))
+    '0x94df38e83b717c1e'
+    """
+    try:
+        text = join_id.encode()
+    except UnicodeEncodeError:
+        text = storable(join_id).encode()
+    return int.from_bytes(blake2b(text, digest_size=8, person=b"driftline.sample").digest(), "big")

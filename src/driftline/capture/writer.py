@@ -1,0 +1,209 @@
+"""A thread of its own encodes what was captured and stores it in files of one hour, each whole or not there."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from datetime import datetime
+from queue import Empty
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from driftline.capture.buffer import Buffer, Exchange, Order, hour_of
+from driftline.capture.counters import put_counters
+from driftline.capture.layout import captured_key
+from driftline.capture.record import ContentTypes, Payload, Record, new_id, payload, storable
+from driftline.errors import DriftlineError
+
+if TYPE_CHECKING:
+    from driftline.objects.store import ObjectStore
+
+STORE_UNAVAILABLE = "store unavailable"
+NOT_ENCODABLE = "cannot be written as JSON"
+_POLL_S = 0.1
+_SLICE = 32  # records between two chances for other threads: encoding in one go would hold the GIL for milliseconds
+_OPEN_FILES = 2  # a clock that goes back and forth over a full hour must not close a file with every record
+_FIRST_DELAY_S = 0.5
+_LONGEST_DELAY_S = 60.0
+
+
+class Destination(Struct, frozen=True):
+    """Where the records of one variant go, how they are encoded, and when a file is closed."""
+
+    store: ObjectStore
+    endpoint: str
+    variant: str
+    sampling: float
+    content_types: ContentTypes
+    roll_after_s: float
+    max_file_bytes: int
+    """A file is closed when it has grown to this; twice as much may wait in memory while the store is away."""
+
+
+class _File(Struct):
+    hour: datetime
+    key: str
+    opened_s: float
+    lines: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+
+class Writer(Thread):
+    """Drains the buffer until it is ordered to end. A failed write is repeated, with ever longer pauses between."""
+
+    def __init__(self, destination: Destination, buffer: Buffer) -> None:
+        super().__init__(name=f"driftline-capture-{destination.endpoint}", daemon=True)
+        self.id = new_id()
+        self._to = destination
+        self._buffer = buffer
+        self._open: dict[datetime, _File] = {}
+        self._closed: deque[_File] = deque()
+        self._delay_s = 0.0
+        self._retry_at_s = 0.0
+        self._counted_at_s = time.monotonic()
+
+    def run(self) -> None:
+        """Write until an order with a deadline has been carried out."""
+        while True:
+            try:
+                order = self._buffer.bell.get(timeout=_POLL_S)
+            except Empty:
+                order = None
+            self._encode(self._buffer.take())
+            if order is None:
+                self._roll(time.monotonic() - self._to.roll_after_s)
+                self._store(time.monotonic())
+                continue
+            self._carry_out(order)
+            if order.deadline is not None:
+                return
+
+    def _carry_out(self, order: Order) -> None:
+        self._roll(float("inf"))
+        self._retry_at_s = 0.0
+        self._store(time.monotonic())
+        while self._closed and order.deadline is not None and time.monotonic() < order.deadline:
+            time.sleep(_POLL_S)
+            self._retry_at_s = 0.0
+            self._store(time.monotonic())
+        order.whole = not self._closed
+        if order.deadline is not None:
+            self._give_up(0)
+        self._store_counters()
+        order.done.set()
+
+    def _encode(self, exchanges: list[Exchange]) -> None:
+        for number, exchange in enumerate(exchanges, 1):
+            hour = hour_of(exchange.at)
+            try:
+                line = self._line(exchange)
+            except (TypeError, ValueError, OverflowError) as why:
+                self._buffer.lost(hour, 1, NOT_ENCODABLE)
+                complain("a captured request was dropped: %s", why)
+                continue
+            file = self._open.get(hour) or self._open_file(hour, exchange.at)
+            file.lines.append(line)
+            file.size += len(line) + 1
+            if file.size >= self._to.max_file_bytes:
+                self._close(file)
+            if number % _SLICE == 0:
+                time.sleep(0)
+
+    def _line(self, exchange: Exchange) -> bytes:
+        record = Record(
+            event_id=exchange.event_id or new_id(),
+            inferred_at=exchange.at.replace(microsecond=0),
+            input=self._payload(exchange.request, exchange.request_content_type, exchange.request_truncated),
+            output=self._payload(exchange.response, exchange.response_content_type, exchange.response_truncated),
+            inference_id=exchange.inference_id,
+            custom_attributes=exchange.custom_attributes,
+            probability=self._to.sampling,
+        )
+        try:
+            return record.encode()
+        except UnicodeEncodeError:
+            return _storable(record).encode()
+
+    def _payload(self, body: bytes | str | None, content_type: str | None, truncated: bool) -> Payload | None:
+        if body is None:
+            return None
+        return payload(body, content_type, self._to.content_types.encoding(content_type), truncated=truncated)
+
+    def _open_file(self, hour: datetime, at: datetime) -> _File:
+        if len(self._open) >= _OPEN_FILES:
+            self._close(min(self._open.values(), key=lambda file: file.opened_s))
+        key = captured_key(self._to.endpoint, self._to.variant, at, new_id())
+        file = self._open[hour] = _File(hour, key, time.monotonic())
+        return file
+
+    def _roll(self, opened_before_s: float) -> None:
+        for file in [file for file in self._open.values() if file.opened_s <= opened_before_s]:
+            self._close(file)
+
+    def _close(self, file: _File) -> None:
+        del self._open[file.hour]
+        self._closed.append(file)
+        # Here and not only in the loop: a long queue of large records may fill several files in one go.
+        self._store(time.monotonic())
+
+    def _store(self, now_s: float) -> None:
+        stored = False
+        while self._closed and now_s >= self._retry_at_s:
+            file = self._closed[0]
+            try:
+                self._to.store.put(file.key, b"\n".join([*file.lines, b""]))
+            except (DriftlineError, OSError) as why:
+                self._delay_s = min(_LONGEST_DELAY_S, self._delay_s * 2 or _FIRST_DELAY_S)
+                self._retry_at_s = now_s + self._delay_s
+                complain("captured requests could not be stored and wait in memory: %s", why)
+                break
+            self._closed.popleft()
+            self._buffer.wrote(file.hour, len(file.lines))
+            self._delay_s = 0.0
+            stored = True
+        self._give_up(2 * self._to.max_file_bytes)
+        if stored or now_s - self._counted_at_s >= self._to.roll_after_s:
+            self._store_counters()
+
+    def _give_up(self, most_bytes: int) -> None:
+        held = sum(file.size for file in self._closed)
+        while self._closed and held > most_bytes:
+            file = self._closed.popleft()
+            held -= file.size
+            self._buffer.lost(file.hour, len(file.lines), STORE_UNAVAILABLE)
+
+    def _store_counters(self) -> None:
+        self._counted_at_s = time.monotonic()
+        to = self._to
+        for hour, counters in self._buffer.unstored():
+            try:
+                put_counters(to.store, to.endpoint, to.variant, hour, self.id, to.sampling, counters)
+            except (DriftlineError, OSError) as why:
+                complain("the counters of the capture could not be stored: %s", why)
+                return
+            self._buffer.stored(hour, counters)
+
+
+def complain(message: str, *values: object) -> None:
+    """Tell the operator's log."""
+    import logging  # only when something is wrong: it is a third of the import time of this package
+
+    logging.getLogger("driftline.capture").warning(message, *values)
+
+
+def _storable(record: Record) -> Record:
+    return replace(
+        record,
+        event_id=storable(record.event_id),
+        inference_id=record.inference_id and storable(record.inference_id),
+        custom_attributes=tuple(map(storable, record.custom_attributes)),
+        input=_storable_type(record.input),
+        output=_storable_type(record.output),
+    )
+
+
+def _storable_type(side: Payload | None) -> Payload | None:
+    return side and replace(side, content_type=side.content_type and storable(side.content_type))

@@ -145,10 +145,16 @@ class Buckets(NamedTuple):
     weights: Ints | None
 
 
-def order_keys(x: Floats) -> Keys:
-    """The bits of the numbers, arranged so that their order as unsigned integers is the order of the numbers."""
-    bits = x.view(np.int64)
-    return (bits ^ ((bits >> 63) | _SIGN)).view(np.uint64)
+def order_keys(negative: Floats, positive: Floats) -> Keys:
+    """The bits of the numbers, arranged so that their order as unsigned integers is the order of the numbers.
+
+    >>> order_keys(np.array([-1.0]), np.array([1.0])).tolist() == [0x400FFFFFFFFFFFFF, 0xBFF0000000000000]
+    True
+    """
+    keys = np.empty(len(negative) + len(positive), np.int64)
+    np.invert(negative.view(np.int64), out=keys[: len(negative)])
+    np.bitwise_xor(positive.view(np.int64), _SIGN, out=keys[len(negative) :])
+    return keys.view(np.uint64)
 
 
 def numbers_of(keys: Keys) -> Floats:
@@ -168,7 +174,7 @@ def collapse(buckets: Buckets, limit: int) -> Buckets:
         return buckets
     gaps = keys[1:] ^ keys[:-1]
     drop = 0
-    if len(gaps) >= limit:
+    if np.count_nonzero(gaps) >= limit:
         at = len(gaps) - limit
         drop = int(np.partition(gaps, at)[at]).bit_length()
     return coarsen(buckets, buckets.shift + drop, gaps)
@@ -182,7 +188,7 @@ def coarsen(buckets: Buckets, shift: int, gaps: Keys | None = None) -> Buckets:
         gaps = keys[1:] ^ keys[:-1]
     if len(keys) == 0:
         return Buckets(shift, keys, counts, weights)
-    starts = np.append(0, np.flatnonzero(gaps >> drop) + 1)
+    starts = np.append(0, np.flatnonzero(gaps >> drop if drop else gaps) + 1)
     sums = np.add.reduceat(counts, starts) if len(counts) else np.diff(starts, append=len(keys))
     heavy = None if weights is None else np.add.reduceat(weights, starts)
     return Buckets(shift, keys[starts] >> drop, sums, heavy)

@@ -188,14 +188,11 @@ class HistogramState:
 
 def _bucketed(negative: Numbers, positive: Numbers, limit: int) -> tuple[Buckets, bool]:
     """The buckets of both, and whether some row does not weigh ONE."""
-    if len(negative.values) and len(positive.values):
-        values = np.concatenate((negative.values, positive.values))
-    else:
-        values = negative.values if len(negative.values) else positive.values
+    keys = order_keys(negative.values, positive.values)
     weights = None
     if negative.weights is not None and positive.weights is not None:
         weights = np.concatenate((negative.weights, positive.weights))
-    buckets = collapse(Buckets(0, order_keys(values), _no_rows(), weights), limit)
+    buckets = collapse(Buckets(0, keys, _no_rows(), weights), limit)
     heavy = buckets.counts * positive.scale if buckets.weights is None else buckets.weights
     return buckets._replace(weights=heavy), not np.array_equal(heavy, buckets.counts * ONE)
 

@@ -28,14 +28,10 @@ class Monitor(Protocol):
         """What to keep of a dataset with these columns."""
         ...
 
-    def measure(
-        self, current: Profile, baseline: Profile | None, confidence: float
-    ) -> Iterator[Measurement]:
+    def measure(self, current: Profile, baseline: Profile | None, confidence: float) -> Iterator[Measurement]:
         """The numbers of the window, each at this confidence."""
         ...
 
-    def suggest(
-        self, whole: Profile, parts: Iterable[Profile]
-    ) -> Iterator[Constraint]:
+    def suggest(self, whole: Profile, parts: Iterable[Profile]) -> Iterator[Constraint]:
         """Constraints from the baseline; `parts` are its consecutive blocks, and show how much it varies by itself."""
         ...

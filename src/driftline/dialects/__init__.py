@@ -1,0 +1,1 @@
+"""Foreign formats at the doors, one module each."""

@@ -1,0 +1,242 @@
+"""Files as lines: read in bounded blocks, whatever is in them; what is not text or far too long is a dead letter."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from driftline.dataset.dataset import Progress
+from driftline.dataset.deadletters import DeadLetters
+from driftline.errors import InputError, Unavailable
+
+LONGEST: Final = 16 << 20
+"""Bytes of one line (or quoted CSV record); a longer one is a dead letter and is never in memory as a whole."""
+BLOCK: Final = 8 << 20
+_MANY: Final = 1 << 17
+_BOM: Final = b"\xef\xbb\xbf"
+
+Cutter = Callable[[bytes], "npt.NDArray[np.int64]"]
+"""Where the records of a block that starts with a record end, newline included; what follows the last is not complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines (or CSV records) in the order of the files, without their line ends; never empty ones."""
+
+    file: npt.NDArray[np.int32]
+    """Index into the list of files."""
+    line: npt.NDArray[np.int64]
+    """Number of the (first) line in its file, from 1."""
+    offset: npt.NDArray[np.int64]
+    """Byte at which it begins."""
+    text: pa.Array
+    """string, valid UTF-8."""
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Lines:
+        """Only the lines at which `mask` is true."""
+        return Lines(self.file[mask], self.line[mask], self.offset[mask], self.text.filter(pa.array(mask)))
+
+
+def files_below(paths: Iterable[Path], *suffixes: str) -> tuple[Path, ...]:
+    """The files themselves, and those below folders whose name ends with one of `suffixes`; sorted within each folder.
+
+    Raises:
+        InputError: a path does not exist.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            below = (p for p in path.rglob("*") if p.name.endswith(suffixes) and p.is_file())
+            found.extend(sorted(p for p in below if not p.name.startswith(".")))
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"there is no file or folder {str(path)!r}; check the path")
+    return tuple(dict.fromkeys(found))
+
+
+def size_of(paths: Iterable[Path]) -> int:
+    """Bytes of all files together; one that has vanished counts nothing here, and is reported when it is read."""
+    return sum(p.stat().st_size for p in paths if p.exists())
+
+
+def plain_ends(block: bytes) -> npt.NDArray[np.int64]:
+    """Cutter of plain lines."""
+    return cast("npt.NDArray[np.int64]", np.flatnonzero(np.frombuffer(block, np.uint8) == 10) + 1)
+
+
+_FIELD: Final = rb'(?:"[^"]*+(?:""[^"]*+)*+"[^,\n]*+|[^",\n][^,\n]*+|)'
+_RECORD: Final = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+\n")
+
+
+def csv_ends(block: bytes) -> npt.NDArray[np.int64]:
+    """Cutter of CSV records: a newline within quotes does not end one."""
+    if b'"' not in block:
+        return plain_ends(block)
+    ends: list[int] = []
+    at = 0
+    while (found := _RECORD.match(block, at)) is not None:
+        at = found.end()
+        ends.append(at)
+    return np.asarray(ends, dtype=np.int64)
+
+
+def read_lines(
+    files: tuple[Path, ...], dead: DeadLetters, *, cut: Cutter = plain_ends, progress: Progress | None = None
+) -> Iterator[Lines]:
+    """All lines of the files, in batches of some megabytes; small files share a batch.
+
+    A line that is longer than `LONGEST`, is not UTF-8, or opens a quote that is never closed goes to `dead`. Empty lines
+    are skipped. A file that ends in `.gz` is unpacked.
+
+    Raises:
+        Unavailable: a file cannot be read (any more).
+    """
+    total, done = size_of(files), 0
+    waiting: list[Lines] = []
+    weight = 0
+    for index, path in enumerate(files):
+        for lines in _Reader(index, path, dead, cut).batches():
+            waiting.append(lines)
+            weight += lines.text.nbytes
+            if weight >= BLOCK or sum(map(len, waiting)) >= _MANY:
+                yield _together(waiting)
+                waiting, weight = [], 0
+        if progress is not None:
+            done += path.stat().st_size if path.exists() else 0
+            progress(done, total)
+    if waiting:
+        yield _together(waiting)
+
+
+class _Reader:
+    """One pass over one file."""
+
+    def __init__(self, index: int, path: Path, dead: DeadLetters, cut: Cutter) -> None:
+        self.index, self.path, self.dead, self.cut = index, path, dead, cut
+        self.line, self.offset = 1, 0
+        self.rest = b""
+
+    def batches(self) -> Iterator[Lines]:
+        try:
+            with _opened(self.path) as file:
+                start = file.read(len(_BOM))
+                if start == _BOM:
+                    self.offset = len(_BOM)
+                else:
+                    self.rest = start
+                yield from self._blocks(file)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as why:
+            self.dead.unread(self.path, self.line, "the gz file is broken from here on", str(why), self.offset)
+        except OSError as why:
+            raise Unavailable(f"file {str(self.path)!r} cannot be read: {why.strerror or why}") from why
+
+    def _blocks(self, file: IO[bytes]) -> Iterator[Lines]:
+        while block := file.read(BLOCK):
+            data = self.rest + block
+            ends = self.cut(data)
+            if len(ends):
+                yield self._lines(data, ends)
+                data = data[int(ends[-1]) :]
+            self.rest = data
+            if len(self.rest) > LONGEST:
+                self._skip(file)
+        # The last line may lack its newline; an open quote makes a dead letter of its line, not of the rest of the file.
+        while self.rest:
+            data = self.rest + b"\n"
+            ends = self.cut(data)
+            self.rest = b""
+            if len(ends):
+                yield self._lines(data, ends)
+                self.rest = data[int(ends[-1]) : -1]
+            if self.rest:
+                self._skip(file)
+
+    def _skip(self, file: IO[bytes]) -> None:
+        """Leave out one physical line that cannot be a record, reading on until it ends."""
+        excerpt, offset = self.rest[:4096], self.offset
+        quote = (end := self.rest.find(b"\n")) >= 0
+        block = self.rest
+        while end < 0 and block:
+            self.offset += len(block)
+            block = file.read(BLOCK)
+            end = block.find(b"\n")
+        used = end + 1 if end >= 0 else len(block)
+        self.offset += used
+        self.rest = block[used:]
+        long = f"the line is longer than {LONGEST >> 20} MB"
+        quote = quote or offset + LONGEST > self.offset
+        self.dead.unread(self.path, self.line, "a quote is opened and never closed" if quote else long, excerpt, offset)
+        self.line += 1
+
+    def _lines(self, data: bytes, ends: npt.NDArray[np.int64]) -> Lines:
+        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        used = int(ends[-1])
+        newlines = plain_ends(data[:used]) if b'"' in data else ends
+        line = self.line + np.searchsorted(newlines, starts, side="right").astype(np.int64)
+        lines = self._texts(data, starts, ends, line)
+        self.line += len(newlines)
+        self.offset += used
+        return lines
+
+    def _texts(self, data: bytes, starts: Any, ends: Any, line: Any) -> Lines:
+        offsets = pa.py_buffer(np.concatenate([starts[:1], ends]).astype(np.int32))
+        raw = pa.Array.from_buffers(pa.binary(), len(ends), [None, offsets, pa.py_buffer(data)])
+        file = np.full(len(ends), self.index, dtype=np.int32)
+        good = ends - starts <= LONGEST
+        for at in np.flatnonzero(~good):
+            reason = f"the line is longer than {LONGEST >> 20} MB"
+            self._bury(raw, int(at), reason, int(line[at]), int(starts[at]))
+        try:
+            text = raw.cast(pa.string())
+        except pa.ArrowInvalid:
+            good &= np.fromiter((_is_text(raw[i].as_py()) for i in range(len(raw))), np.bool_, len(raw))
+            for at in np.flatnonzero(~good & (ends - starts <= LONGEST)):
+                self._bury(raw, int(at), "not valid UTF-8", int(line[at]), int(starts[at]))
+            raw, good_only = raw.filter(pa.array(good)), good
+            file, line, starts = file[good_only], line[good_only], starts[good_only]
+            good = np.ones(len(raw), np.bool_)
+            text = raw.cast(pa.string())
+        text = pc.utf8_rtrim(text, "\r\n")
+        keep = good & (pc.binary_length(text).to_numpy(zero_copy_only=False) > 0)
+        return Lines(file, line, starts + self.offset, text).where(keep)
+
+    def _bury(self, raw: pa.Array, at: int, reason: str, line: int, start: int) -> None:
+        record = raw[at].as_buffer()
+        self.dead.unread(self.path, line, reason, record[: min(4096, len(record))].to_pybytes(), self.offset + start)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _is_text(record: bytes) -> bool:
+    try:
+        record.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _together(batches: list[Lines]) -> Lines:
+    if len(batches) == 1:
+        return batches[0]
+    return Lines(
+        np.concatenate([b.file for b in batches]),
+        np.concatenate([b.line for b in batches]),
+        np.concatenate([b.offset for b in batches]),
+        pa.concat_arrays([b.text for b in batches]),
+    )

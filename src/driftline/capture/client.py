@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Event, RLock
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -55,7 +54,7 @@ class Capture:
     def __init__(
         self,
         endpoint: str,
-        store: ObjectStore | str | Path,
+        store: ObjectStore | str | os.PathLike[str],
         *,
         variant: str = "AllTraffic",
         sampling: float = 1.0,
@@ -207,14 +206,14 @@ class Capture:
             try:
                 writer.start()
             except RuntimeError as why:
-                # No thread to be had now (a limit, or the interpreter ends): the queue fills, the next request tries again.
+                # No thread to be had now (a limit, or the interpreter ends): the queue fills, the next request tries.
                 complain("the writer of the capture cannot start: %s", why)
                 return
             self._writer = writer
 
 
-def _store(store: ObjectStore | str | Path) -> ObjectStore:
-    if isinstance(store, (str, Path)):
+def _store(store: ObjectStore | str | os.PathLike[str]) -> ObjectStore:
+    if isinstance(store, (str, os.PathLike)):
         from driftline.objects.directory import Directory
 
         return Directory(store)

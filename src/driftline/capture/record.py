@@ -73,7 +73,7 @@ class Record(Struct, frozen=True, kw_only=True):
                     inference_id=self.inference_id,
                     custom_attributes=self.custom_attributes or None,
                     inference_time=_stamp(self.inferred_at),
-                    inclusion_probability=self.probability,
+                    inclusion_probability=None if self.probability == 1 else self.probability,
                 ),
                 event_version=self.version,
             )
@@ -96,10 +96,9 @@ def decode(line: bytes | str) -> Record:
         and not any(p[0] == "captureData" for p in unknown)
     ):
         raise Corrupt("not a capture record: captureData holds neither endpointInput nor endpointOutput")
-    if not 0 < metadata.inclusion_probability <= 1:
-        raise Corrupt(
-            f"eventMetadata.inclusionProbability is {metadata.inclusion_probability}; it must be above 0, at most 1"
-        )
+    probability = 1.0 if metadata.inclusion_probability is None else metadata.inclusion_probability
+    if not 0 < probability <= 1:
+        raise Corrupt(f"eventMetadata.inclusionProbability is {probability}; it must be above 0 and at most 1")
     return Record(
         event_id=metadata.event_id,
         inferred_at=_time(metadata.inference_time),
@@ -107,7 +106,7 @@ def decode(line: bytes | str) -> Record:
         output=_payload(sides.endpoint_output),
         inference_id=metadata.inference_id or None,
         custom_attributes=tuple(metadata.custom_attributes or ()),
-        probability=metadata.inclusion_probability,
+        probability=probability,
         version=found.event_version,
         unknown=unknown,
     )
@@ -193,7 +192,7 @@ class _Metadata(Struct, rename="camel", omit_defaults=True, kw_only=True):
     inference_id: str | None = None
     custom_attributes: tuple[str, ...] | None = None
     inference_time: str
-    inclusion_probability: float = 1.0
+    inclusion_probability: float | None = None
 
 
 class _Line(Struct, rename="camel"):
@@ -241,7 +240,7 @@ def _side(side: Payload | None, mode: str) -> _Side | None:
 
 
 def _payload(side: _LenientSide | None) -> Payload | None:
-    return side and Payload(side.data, side.encoding, side.observed_content_type, side.truncated)
+    return None if side is None else Payload(side.data, side.encoding, side.observed_content_type, side.truncated)
 
 
 def _stamp(at: datetime) -> str:

@@ -18,7 +18,7 @@ class Directory:
     being written), and no object is reached through a symbolic link below the root: a key never leads out of it.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(os.path.realpath(root))
 
     def __repr__(self) -> str:

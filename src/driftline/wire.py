@@ -293,8 +293,6 @@ class _Reader:
             if field.required and field.name not in value:
                 self.fail(path, f"key {field.name!r} is missing; keys: {', '.join((*tagged, *names))}")
 
-    # What the types cannot say.
-
     def check(self, plan: PlanFile) -> None:
         for name, endpoint in plan.endpoints.items():
             self.slug(endpoint.variant, ("endpoints", name, "variant"))

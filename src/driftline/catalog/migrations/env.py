@@ -1,0 +1,10 @@
+"""Alembic's door: runs the migrations on the connection that `database.py` hands in, inside its transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from driftline.catalog.tables import METADATA
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA)
+context.run_migrations()

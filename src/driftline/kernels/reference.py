@@ -209,34 +209,48 @@ def union(a: Buckets, b: Buckets, limit: int) -> Buckets:
 # -- the hash of strings ---------------------------------------------------------------------------------------------
 
 _BASE: Final = 0x9E3779B97F4A7C15
-_HASH_BYTES: Final = 1 << 20
+_WORDS: Final = 1 << 16  # words that are hashed at once
 
 
 def hash_strings(data: npt.NDArray[np.uint8], offsets: Ints) -> Keys:
     """A 64-bit hash of each string `data[offsets[i]:offsets[i + 1]]`; the same in every process and version.
 
-    The bytes plus one are the coefficients of a polynomial at a fixed odd place, modulo 2^64; the finalizer of
-    SplitMix64 then mixes the bits.
+    A string is read as little-endian words of eight bytes, the last filled with zeros. Every word goes through the
+    finalizer of SplitMix64; the results are the coefficients of a polynomial at a fixed odd place modulo 2^64, to
+    which the length and the place are added; the finalizer once more.
     """
     lengths = np.diff(offsets)
+    words = (lengths + 7) >> 3
+    ends = np.append(0, np.cumsum(words))
+    powers = _powers(int(words.max(initial=0)))
     hashes = np.zeros(len(lengths), np.uint64)
-    powers = _powers(int(lengths.max(initial=0)))
     first = 0
     while first < len(lengths):
-        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + _HASH_BYTES, side="right")) - 1)
-        spans = lengths[first:last]
-        begins = offsets[first:last] - offsets[first]
-        places = np.arange(int(spans.sum()), dtype=np.int64) - np.repeat(begins, spans)
-        terms = (data[offsets[first] : offsets[last]].astype(np.uint64) + np.uint64(1)) * powers[places]
-        filled = spans > 0
-        if filled.any():
-            hashes[first:last][filled] = np.add.reduceat(terms, begins[filled])
+        last = max(first + 1, int(np.searchsorted(ends, ends[first] + _WORDS, side="right")) - 1)
+        filled = np.flatnonzero(words[first:last]) + first
+        if len(filled):
+            span = data[offsets[first] : offsets[last]]
+            terms = _terms(span, offsets[filled] - offsets[first], lengths[filled], powers)
+            hashes[filled] = np.add.reduceat(terms, ends[filled] - ends[first])
         first = last
-    return _mixed(hashes + lengths.astype(np.uint64))
+    return _mixed(hashes + (lengths.astype(np.uint64) + np.uint64(_BASE)))
+
+
+def _terms(data: npt.NDArray[np.uint8], begins: Ints, lengths: Ints, powers: Keys) -> Keys:
+    """The terms of the polynomials of some strings, none of them empty, one after the other."""
+    words = (lengths + 7) >> 3
+    string = np.repeat(np.arange(len(words)), words)
+    place = np.arange(len(string)) - (np.cumsum(words) - words)[string]
+    padded = np.append(data, np.zeros(8, np.uint8))
+    anywhere: Keys = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))
+    unused = np.maximum(8 - (lengths[string] - 8 * place), 0).astype(np.uint64)  # bytes behind the string's end
+    word = anywhere[begins[string] + 8 * place] & (np.uint64(2**64 - 1) >> (np.uint64(8) * unused))
+    terms: Keys = _mixed(word ^ np.uint64(_BASE)) * powers[place]
+    return terms
 
 
 def _powers(count: int) -> Keys:
-    powers = np.full(count, _BASE, np.uint64)
+    powers: Keys = np.full(count, _BASE, np.uint64)
     powers[:1] = 1
     return np.multiply.accumulate(powers)
 

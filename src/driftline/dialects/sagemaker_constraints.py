@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast
 
@@ -15,32 +15,6 @@ from driftline.schema import Kind, ProblemType
 Operator: TypeAlias = Literal["LessThanThreshold", "GreaterThanThreshold"]
 LESS: Final[Operator] = "LessThanThreshold"
 GREATER: Final[Operator] = "GreaterThanThreshold"
-
-SUGGESTED: Final[Mapping[ProblemType, Mapping[str, Operator]]] = {
-    ProblemType.BINARY: {
-        "recall": LESS,
-        "precision": LESS,
-        "accuracy": LESS,
-        "true_positive_rate": LESS,
-        "true_negative_rate": LESS,
-        "false_positive_rate": GREATER,
-        "false_negative_rate": GREATER,
-        "auc": LESS,
-        "f0_5": LESS,
-        "f1": LESS,
-        "f2": LESS,
-    },
-    ProblemType.REGRESSION: {"mae": GREATER, "mse": GREATER, "rmse": GREATER, "r2": LESS},
-    ProblemType.MULTICLASS: {
-        "accuracy": LESS,
-        "weighted_recall": LESS,
-        "weighted_precision": LESS,
-        "weighted_f0_5": LESS,
-        "weighted_f1": LESS,
-        "weighted_f2": LESS,
-    },
-}
-"""The metrics that Model Monitor constrains by itself; the operator names the violating side."""
 
 QUALITY_KEYS: Final[Mapping[str, ProblemType]] = {
     "regression_constraints": ProblemType.REGRESSION,
@@ -120,6 +94,15 @@ class QualityConstraints:
 
 
 ConstraintsFile: TypeAlias = DataConstraints | QualityConstraints
+
+
+def quality_constraints(problem: ProblemType, suggested: Iterable[Constraint]) -> QualityConstraints:
+    """What the monitor suggests, as the content of Model Monitor's file; the operator names the violating side."""
+    lines = (
+        Threshold(c.metric, c.high, GREATER) if c.high is not None else Threshold(c.metric, c.low or 0.0, LESS)
+        for c in suggested
+    )
+    return QualityConstraints(problem, tuple(lines))
 
 
 def read_constraints(data: bytes, file: str = "constraints.json") -> ConstraintsFile:

@@ -17,7 +17,7 @@ NOT_A_NUMBER = "NaN"
 
 
 def render(document: Json) -> bytes:
-    """The document in the layout of Model Monitor's files: two spaces, `"key" : value`, lists on the line of their key."""
+    """The document as Model Monitor lays it out: two spaces, `"key" : value`, lists on the line of their key."""
     return (_rendered(document, "") + "\n").encode()
 
 

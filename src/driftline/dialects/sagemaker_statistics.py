@@ -99,13 +99,12 @@ def _numbers(state: ColumnState, kind: Kind) -> Json:
 
 
 def _sum(moments: MomentsState) -> float:
-    """The sum over the rows seen, so that readers find it to be mean times num_present, also of a sample of the rows."""
-    if moments.w != moments.n * ONE:
-        return moments.mean * moments.n
+    """The sum over the rows seen: readers find it to be mean times num_present, also of a sample of the traffic."""
     try:
-        return moments.total
+        total = moments.total if moments.w == moments.n * ONE else moments.mean * moments.n
     except Undefined:  # beyond float64
-        return math.copysign(sys.float_info.max, moments.s1)
+        total = math.inf if moments.s1 > 0 else -math.inf
+    return min(max(total, -sys.float_info.max), sys.float_info.max)
 
 
 def _deviation(moments: MomentsState) -> float:

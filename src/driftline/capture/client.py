@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 NOT_A_BODY = "body is neither bytes nor text"
 NOT_A_TIME = "time without a zone"
 NOT_AN_ID = "inference id is not text"
+NOT_ATTRIBUTES = "custom attributes are not a list of texts"
 _BODIES = frozenset({bytes, str, type(None)})
 _EXIT_S = 5.0
 
@@ -46,7 +47,7 @@ class Capture:
         csv_content_types, json_content_types: bodies of these types are kept as text, all others as base64.
         roll_after_s: a file is closed when it is this old …
         max_file_bytes: … or has grown to this size. While the store is away, twice as much is held in memory.
-        queue_size: how many requests may wait for the writer; they may also hold at most `max_file_bytes`.
+        queue_size, queue_bytes: how many requests may wait for the writer, and how long their bodies may be together.
 
     Requests may be logged from any thread. A forked child has its own writer, an empty queue and its own counters.
     """
@@ -64,18 +65,19 @@ class Capture:
         roll_after_s: float = 60.0,
         max_file_bytes: int = 64 << 20,
         queue_size: int = 10_000,
+        queue_bytes: int = 64 << 20,
     ) -> None:
         captured_prefix(endpoint, variant)  # refuses what is not a name
-        if roll_after_s <= 0 or max_file_bytes <= 0 or queue_size <= 0:
+        if min(roll_after_s, max_file_bytes, queue_size, queue_bytes) <= 0:
             raise InputError(
-                f"roll_after_s {roll_after_s}, max_file_bytes {max_file_bytes} and queue_size {queue_size} "
-                f"must all be above 0"
+                f"roll_after_s {roll_after_s}, max_file_bytes {max_file_bytes}, queue_size {queue_size} and "
+                f"queue_bytes {queue_bytes} must all be above 0"
             )
         if clock().tzinfo is None:
             raise InputError("clock gives times without a zone; give aware ones, such as datetime.now(UTC)")
         self._sampler = Sampler(sampling)
         self._clock = clock
-        self._queue_size = queue_size
+        self._queue_size, self._queue_bytes = queue_size, queue_bytes
         self._to = Destination(
             store=_store(store),
             endpoint=endpoint,
@@ -120,11 +122,12 @@ class Capture:
             response,
             request_content_type,
             response_content_type,
-            custom_attributes if isinstance(custom_attributes, tuple) else _attributes(custom_attributes),
+            custom_attributes,  # type: ignore[arg-type]  # `_checked` makes it a tuple
         )
         if (
             type(request) not in _BODIES
             or type(response) not in _BODIES
+            or type(custom_attributes) is not tuple
             or at is not None
             or (inference_id and type(inference_id) is not str)
         ):
@@ -194,7 +197,7 @@ class Capture:
     def _begin(self) -> None:
         self._starting = RLock()
         self._writer: Writer | None = None
-        self._buffer = Buffer(self._queue_size, self._to.max_file_bytes)
+        self._buffer = Buffer(self._queue_size, self._queue_bytes)
         if self._ended:
             self._buffer.close()
 
@@ -236,8 +239,8 @@ def _checked(exchange: Exchange) -> str | None:
         if not isinstance(exchange.inference_id, int):
             return NOT_AN_ID
         exchange.inference_id = str(exchange.inference_id)
+    attributes: object = exchange.custom_attributes
+    if not isinstance(attributes, (str, list, tuple)) or not all(isinstance(each, str) for each in attributes):
+        return NOT_ATTRIBUTES
+    exchange.custom_attributes = (attributes,) if isinstance(attributes, str) else tuple(attributes)
     return None
-
-
-def _attributes(given: Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)

@@ -7,7 +7,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
@@ -219,7 +219,6 @@ _KNOWN: Mapping[Path, frozenset[str]] = {
     ("captureData", "endpointOutput"): _SIDE,
     ("eventMetadata",): _METADATA,
 }
-ENCODINGS: tuple[str, ...] = get_args(Encoding)
 
 
 def _binary(body: bytes | str, content_type: str | None, truncated: bool) -> Payload:

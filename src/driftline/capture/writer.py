@@ -100,7 +100,7 @@ class Writer(Thread):
             hour = hour_of(exchange.at)
             try:
                 line = self._line(exchange)
-            except (TypeError, ValueError, OverflowError) as why:
+            except (AttributeError, TypeError, ValueError, OverflowError) as why:
                 self._buffer.lost(hour, 1, NOT_ENCODABLE)
                 complain("a captured request was dropped: %s", why)
                 continue

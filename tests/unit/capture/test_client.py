@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from driftline.capture import Capture, Counters
+from driftline.capture.counters import stored_counters
+from driftline.capture.sampler import Sampler
+from driftline.errors import InputError
+from driftline.objects.directory import Directory
+from driftline.windows import Window
+
+from .conftest import Clock, Gated, ReadBack
+
+
+def keys(store: Directory) -> list[str]:
+    return [entry.key for entry in store.list("captured/") if entry.key.endswith(".jsonl")]
+
+
+def test_what_was_logged_is_in_the_store(store: Directory, clock: Clock, read_back: ReadBack) -> None:
+    with Capture("flights", store, clock=clock) as capture:
+        assert capture.log(b"1,2", "0.5", inference_id="order-17", custom_attributes=["a=b"]) == "order-17"
+        event_id = capture.log('{"x": 1}', None, request_content_type="application/json")
+    first, second = read_back()
+    assert (first.inference_id, first.custom_attributes, first.inferred_at) == ("order-17", ("a=b",), clock.at)
+    assert first.input is not None
+    assert (first.input.data, first.input.encoding) == ("1,2", "CSV")
+    assert (second.event_id, second.inference_id, second.output) == (event_id, None, None)
+    assert capture.counters == Counters(seen=2, sampled=2, written=2)
+
+
+def test_a_file_holds_one_hour_only_and_lies_under_it(store: Directory, clock: Clock) -> None:
+    with Capture("flights", store, clock=clock) as capture:
+        for _ in range(6):
+            capture.log("1", "0")
+            clock.at += timedelta(seconds=1)
+    nine, ten = keys(store)
+    assert nine.startswith("captured/flights/AllTraffic/2026/03/01/09/59-58-000-")
+    assert ten.startswith("captured/flights/AllTraffic/2026/03/01/10/00-00-000-")
+    assert [len(store.get(key).splitlines()) for key in (nine, ten)] == [2, 4]
+
+
+def test_a_clock_that_goes_back_and_forth_over_the_hour_does_not_shatter_the_files(
+    store: Directory, clock: Clock, read_back: ReadBack
+) -> None:
+    with Capture("flights", store, clock=clock) as capture:
+        for number in range(40):
+            capture.log("1", "0", at=clock.at + timedelta(minutes=number % 2))
+    assert len(keys(store)) == 2
+    assert len(read_back()) == 40
+
+
+@pytest.mark.parametrize("at", [datetime(1999, 1, 1, tzinfo=UTC), datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC)])
+def test_a_time_far_off_is_kept_as_it_is(store: Directory, read_back: ReadBack, at: datetime) -> None:
+    with Capture("flights", store) as capture:
+        capture.log("1", "0", at=at)
+    assert [record.inferred_at for record in read_back()] == [at]
+
+
+def test_the_chosen_share_is_decided_by_the_id_and_noted_in_the_record(
+    store: Directory, clock: Clock, read_back: ReadBack
+) -> None:
+    ids = [f"order-{number}" for number in range(200)]
+    with Capture("flights", store, sampling=0.3, clock=clock) as capture:
+        for each in ids:
+            capture.log("1", "0", inference_id=each)
+    chosen = [each for each in ids if Sampler(0.3).decide(each)[0]]
+    assert [record.inference_id for record in read_back()] == chosen
+    assert {record.probability for record in read_back()} == {0.3}
+    assert capture.counters == Counters(seen=200, sampled=len(chosen), written=len(chosen))
+
+
+def test_a_full_queue_drops_and_counts_and_never_waits(gated: Gated) -> None:
+    capture = Capture("flights", gated, queue_size=10, roll_after_s=0.01)
+    capture.log("1", "0")
+    time.sleep(0.3)  # now the writer hangs in the store
+    start = time.perf_counter()
+    for _ in range(100):
+        capture.log("1", "0")
+    assert time.perf_counter() - start < 0.5
+    assert capture.counters == Counters(seen=101, sampled=101, written=0, dropped={"queue full": 90})
+    gated.gate.set()
+    assert capture.close()
+    assert capture.counters == Counters(seen=101, sampled=101, written=11, dropped={"queue full": 90})
+
+
+def test_bodies_that_wait_are_bounded_in_bytes_too(gated: Gated) -> None:
+    capture = Capture("flights", gated, queue_bytes=1000, roll_after_s=0.01)
+    capture.log("1", "0")
+    time.sleep(0.3)
+    for _ in range(10):
+        capture.log("x" * 300, "0")
+    assert capture.counters.dropped == {"queue full": 7}
+    gated.gate.set()
+    assert capture.close()
+
+
+def test_closing_gives_up_at_its_deadline(gated: Gated) -> None:
+    capture = Capture("flights", gated)
+    capture.log("1", "0")
+    start = time.monotonic()
+    assert not capture.close(timeout_s=0.2)
+    assert time.monotonic() - start < 3
+    assert capture.counters.pending == 1
+    gated.gate.set()
+
+
+def test_what_comes_after_the_end_is_dropped_and_counted(store: Directory) -> None:
+    capture = Capture("flights", store)
+    capture.log("1", "0")
+    assert capture.close()
+    capture.log("1", "0")
+    assert capture.close()
+    assert capture.counters == Counters(seen=2, sampled=2, written=1, dropped={"capture closed": 1})
+
+
+def test_a_store_that_comes_back_gets_what_waited(store: Directory, read_back: ReadBack) -> None:
+    store.put("captured", b"a file stands where the folder must be")
+    capture = Capture("flights", store)
+    capture.log("1", "0")
+    assert not capture.flush()
+    assert capture.counters.pending == 1
+    store.delete("captured")
+    assert capture.flush()
+    assert len(read_back()) == 1
+    assert capture.close()
+
+
+def test_while_the_store_is_away_memory_is_bounded_and_the_loss_is_counted(
+    store: Directory, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.put("captured", b"a file stands where the folder must be")
+    with caplog.at_level(logging.WARNING, "driftline.capture"):
+        capture = Capture("flights", store, max_file_bytes=5_000)
+        for number in range(100):
+            capture.log("x" * 1000, "0", inference_id=str(number))
+            if number % 4 == 3:
+                capture.flush()
+        assert capture.counters.pending <= 10
+        assert not capture.close(timeout_s=0.2)
+    counters = capture.counters
+    assert (counters.written, counters.pending) == (0, 0)
+    assert counters.dropped == {"store unavailable": 100}
+    assert "could not be stored" in caplog.text
+
+
+def test_files_are_closed_by_size(store: Directory, read_back: ReadBack) -> None:
+    with Capture("flights", store, max_file_bytes=2_000) as capture:
+        for _ in range(50):
+            capture.log("x" * 100, "0")
+    assert len(keys(store)) > 5
+    assert all(entry.size < 2_500 for entry in store.list("captured/"))
+    assert len(read_back()) == 50
+
+
+def test_files_are_closed_by_age(store: Directory, read_back: ReadBack) -> None:
+    capture = Capture("flights", store, roll_after_s=0.05)
+    capture.log("1", "0")
+    deadline = time.monotonic() + 10
+    while not keys(store) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(read_back()) == 1
+    assert capture.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"request": 1}, "body is neither bytes nor text"),
+        ({"response": {"a": 1}}, "body is neither bytes nor text"),
+        ({"at": datetime(2026, 1, 1)}, "time without a zone"),  # noqa: DTZ001
+        ({"at": "2026-01-01"}, "time without a zone"),
+        ({"inference_id": 1.5}, "inference id is not text"),
+        ({"custom_attributes": 5}, "custom attributes are not a list of texts"),
+        ({"custom_attributes": [5]}, "custom attributes are not a list of texts"),
+        ({"request_content_type": 1}, "cannot be written as JSON"),
+    ],
+)
+def test_a_wrong_call_never_raises_and_is_counted(store: Directory, arguments: dict[str, Any], reason: str) -> None:
+    capture = Capture("flights", store)
+    capture.log(**cast("Any", {"request": "1", "response": "0"} | arguments))
+    capture.log("1", "0")
+    assert capture.close()
+    assert capture.counters == Counters(seen=2, sampled=2, written=1, dropped={reason: 1})
+
+
+@pytest.mark.parametrize("body", [b"", "", b"\xff\x00", "\ud800", "é\n\x00", bytearray(b"1,2"), memoryview(b"1,2")])
+def test_odd_bodies_are_kept_to_the_byte(store: Directory, read_back: ReadBack, body: Any) -> None:
+    with Capture("flights", store) as capture:
+        capture.log(body, "0")
+    (record,) = read_back()
+    assert record.input is not None
+    assert record.input.body == (body.encode(errors="surrogatepass") if isinstance(body, str) else bytes(body))
+
+
+@pytest.mark.parametrize("odd", ['"', "\\", "\n", "é", "\x00", "\ud800", "x" * 1000, " ", "../..", 17])
+def test_odd_ids_are_kept(store: Directory, read_back: ReadBack, odd: Any) -> None:
+    with Capture("flights", store, sampling=1.0) as capture:
+        capture.log("1", "0", inference_id=odd, custom_attributes=str(odd), request_content_type=str(odd))
+    (record,) = read_back()
+    assert record.inference_id == str(odd).replace("\ud800", "\\ud800")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"endpoint": "../x"},
+        {"variant": "a/b"},
+        {"sampling": 20},
+        {"roll_after_s": 0},
+        {"queue_size": 0},
+        {"csv_content_types": ["csv"]},
+        {"clock": lambda: datetime(2026, 1, 1)},  # noqa: DTZ001
+    ],
+)
+def test_a_wrong_setting_is_refused_at_once(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Capture(**cast("Any", {"endpoint": "flights", "store": tmp_path} | arguments))
+
+
+def test_requests_of_many_threads_are_all_counted_and_written(store: Directory, read_back: ReadBack) -> None:
+    capture = Capture("flights", store, sampling=0.5)
+
+    def serve(number: int) -> None:
+        for i in range(300):
+            capture.log("1", "0", inference_id=f"{number}-{i}")
+
+    threads = [threading.Thread(target=serve, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert capture.close()
+    counters = capture.counters
+    assert counters.seen == 2400
+    assert counters.written == counters.sampled == len({record.inference_id for record in read_back()})
+
+
+def test_the_counters_of_an_hour_lie_beside_its_records(store: Directory, clock: Clock) -> None:
+    hour = clock.at.replace(minute=0, second=0)
+    with Capture("flights", store, sampling=0.0, clock=clock) as idle:
+        idle.log("1", "0")
+    with Capture("flights", store, clock=clock) as capture:
+        capture.log("1", "0")
+        capture.log("1", cast("Any", 0))
+        clock.at += timedelta(hours=1)
+        capture.log("1", "0")
+    counted = stored_counters(store, "flights", "AllTraffic", Window(hour, hour + timedelta(hours=1)))
+    assert counted == Counters(3, 2, 1, {"body is neither bytes nor text": 1})
+    both = stored_counters(store, "flights", "AllTraffic", Window(hour, hour + timedelta(hours=2)))
+    assert both == Counters(4, 3, 2, {"body is neither bytes nor text": 1})
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_its_own_writer_and_an_empty_queue(store: Directory, read_back: ReadBack) -> None:
+    capture = Capture("flights", store)
+    capture.log("1", "0", inference_id="parent")
+    child = os.fork()
+    if child == 0:
+        capture.log("1", "0", inference_id="child")
+        fine = capture.close() and capture.counters == Counters(1, 1, 1)
+        os._exit(0 if fine else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert capture.close()
+    assert capture.counters == Counters(1, 1, 1)
+    assert sorted(record.inference_id or "" for record in read_back()) == ["child", "parent"]
+
+
+def test_what_waits_when_the_process_ends_is_written(tmp_path: Path, read_back: ReadBack) -> None:
+    script = "import sys\nfrom driftline.capture import Capture\nCapture('flights', sys.argv[1]).log('1', '0')\n"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "objects")], check=True)
+    assert len(read_back()) == 1

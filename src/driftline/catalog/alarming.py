@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -217,7 +218,12 @@ def _violations(connection: sa.Connection, spec: wire.AlarmSpec, run: Run) -> li
     )
     keys = ("metric", "column", "segment", "value", "low", "high", "reason")
     rows = connection.execute(query.order_by(measurements.c.id))
-    return [{key: row._mapping[key] for key in keys if row._mapping[key] is not None} for row in rows]
+    return [{key: row._mapping[key] for key in keys if _tellable(row._mapping[key])} for row in rows]
+
+
+def _tellable(value: object) -> bool:
+    """Whether JSON can say it: an interval may be open at one side, and JSON knows no infinity."""
+    return value is not None and not (isinstance(value, float) and not isfinite(value))
 
 
 def _subject(change: Change, spec: wire.AlarmSpec, body: Mapping[str, Any]) -> str:

@@ -44,5 +44,9 @@ def open_catalog(url: str) -> Catalog:
         Unavailable: the database does not answer.
     """
     database = Database(url)
-    database.migrate()
+    try:
+        database.migrate()
+    except BaseException:
+        database.close()
+        raise
     return Catalog(database, Declared(database), Ledger(database), Alarms(database), Outbox(database))

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from driftline.errors import DriftlineError
+from driftline.windows import stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,23 @@ class Receipt:
     """What the other side answered, in a line (an HTTP status, an exit status)."""
 
     detail: str
+    status: int | None = None
+    """The same as a number."""
 
 
 class SendError(DriftlineError):
-    """The notice was not delivered. `permanent`: trying again will not help."""
+    """The notice was not delivered. `permanent`: trying again will not help. `status`: as in a receipt."""
 
-    def __init__(self, message: str, *, permanent: bool) -> None:
+    def __init__(self, message: str, *, permanent: bool, status: int | None = None) -> None:
         super().__init__(message)
         self.permanent = permanent
+        self.status = status
+
+
+def payload(notice: Notice) -> dict[str, Any]:
+    """The notice as it is sent: its body, and with it its key, subject and time."""
+    told = {"key": notice.key, "subject": notice.subject, "created_at": stamp(notice.created_at)}
+    return notice.body | {"alarm": notice.alarm, "status": notice.status} | told
 
 
 class Channel(Protocol):

@@ -1,0 +1,1 @@
+"""Channels: somebody, or something, that can be told of an alarm."""

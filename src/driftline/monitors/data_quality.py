@@ -187,7 +187,8 @@ def _suggested(
         return
     foreign = [_foreign(block, rest) for block, rest in pairs]
     if domain_of(whole) is not None:
-        yield _constraint("domain_share", name, low=1.0, effect=max(floor("domain_share", 1.0), *foreign, 0.0))
+        effect = max(floor("domain_share", 1.0), effect_of_distance(0.0, foreign))
+        yield _constraint("domain_share", name, low=1.0, effect=effect)
     # Values that come and go, such as dates: a window may hold nothing but new ones, and even one alone.
     shown = [max(far, new) for far, new in zip(_lows(drift.linf, pairs), foreign, strict=True)]
     yield _constraint("linf", name, high=DRIFT_BOUND, effect=effect_of_distance(DRIFT_BOUND, shown))

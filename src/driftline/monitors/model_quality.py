@@ -1,0 +1,159 @@
+"""Model quality: how good are the predictions, now that the labels have arrived?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal
+
+from driftline.constraints import Constraint
+from driftline.errors import InputError
+from driftline.metrics import classification, regression
+from driftline.metrics.metric import Measurement, Metric, measure
+from driftline.monitors.effects import BEST, CONFIDENCE, effect_of_spread
+from driftline.monitors.monitor import Profile
+from driftline.schema import LABEL, PREDICTION, SCORE, ProblemType
+from driftline.states.contingency import Contingency
+from driftline.states.residuals import Residuals
+from driftline.states.scores import Scores
+from driftline.states.state import Plan
+
+Metrics = tuple[Metric[Any], ...]
+
+BINARY: Final[Metrics] = (
+    classification.recall,
+    classification.precision,
+    classification.accuracy,
+    classification.recall_best_constant_classifier,
+    classification.precision_best_constant_classifier,
+    classification.accuracy_best_constant_classifier,
+    classification.true_positive_rate,
+    classification.true_negative_rate,
+    classification.false_positive_rate,
+    classification.false_negative_rate,
+    classification.f0_5,
+    classification.f1,
+    classification.f2,
+    classification.f0_5_best_constant_classifier,
+    classification.f1_best_constant_classifier,
+    classification.f2_best_constant_classifier,
+)
+SCORED: Final[Metrics] = (
+    classification.auc,
+    classification.au_prc,
+    classification.log_loss,
+    classification.brier,
+)
+MULTICLASS: Final[Metrics] = (
+    classification.accuracy,
+    classification.weighted_recall,
+    classification.weighted_precision,
+    classification.weighted_f0_5,
+    classification.weighted_f1,
+    classification.weighted_f2,
+    classification.accuracy_best_constant_classifier,
+    classification.weighted_recall_best_constant_classifier,
+    classification.weighted_precision_best_constant_classifier,
+    classification.weighted_f0_5_best_constant_classifier,
+    classification.weighted_f1_best_constant_classifier,
+    classification.weighted_f2_best_constant_classifier,
+)
+REGRESSION: Final[Metrics] = (regression.mae, regression.mse, regression.rmse, regression.r2)
+
+Side = Literal["low", "high"]
+
+CONSTRAINED: Final[Mapping[ProblemType, Mapping[str, Side]]] = {
+    ProblemType.BINARY: {
+        "recall": "low",
+        "precision": "low",
+        "accuracy": "low",
+        "true_positive_rate": "low",
+        "true_negative_rate": "low",
+        "false_positive_rate": "high",
+        "false_negative_rate": "high",
+        "auc": "low",
+        "f0_5": "low",
+        "f1": "low",
+        "f2": "low",
+    },
+    ProblemType.REGRESSION: {"mae": "high", "mse": "high", "rmse": "high", "r2": "low"},
+    ProblemType.MULTICLASS: {
+        "accuracy": "low",
+        "weighted_recall": "low",
+        "weighted_precision": "low",
+        "weighted_f0_5": "low",
+        "weighted_f1": "low",
+        "weighted_f2": "low",
+    },
+}
+"""What is constrained by itself, and on which side the bound lies: Model Monitor's choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelQuality:
+    """Hold predictions against labels."""
+
+    kind: ClassVar[str] = "model-quality"
+    problem: ProblemType
+    prediction: bool = True
+    """Whether there is a column of predictions; a binary problem may have scores alone."""
+    score: bool = False
+    """Whether there is a column with the probability of class `1`."""
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.problem is ProblemType.BINARY:
+            if not self.prediction and not self.score:
+                raise InputError("a binary problem needs predictions or probabilities; name one of the two")
+        elif not self.prediction:
+            raise InputError(f"problem type {self.problem} needs a column of predictions; name one")
+
+    @property
+    def contingency(self) -> Contingency:
+        """The summary of a classification."""
+        if self.prediction:
+            return Contingency(LABEL, PREDICTION)
+        return Contingency(LABEL, None, SCORE, self.threshold)
+
+    @property
+    def residuals(self) -> Residuals:
+        """The summary of a regression."""
+        return Residuals(PREDICTION, LABEL)
+
+    @property
+    def scores(self) -> Scores | None:
+        """The summary of the probabilities, where there are some."""
+        return Scores(SCORE, LABEL) if self.score and self.problem is ProblemType.BINARY else None
+
+    def plan(self, columns: Sequence[str]) -> Plan:
+        """Confusion counts or residuals, and the scores; the features are not looked at."""
+        if self.problem is ProblemType.REGRESSION:
+            return frozenset({self.residuals})
+        return frozenset({self.contingency} | ({self.scores} if self.scores is not None else set()))
+
+    def measure(self, current: Profile, baseline: Profile | None, confidence: float) -> Iterator[Measurement]:
+        """Every metric of the problem type; those of the scores only where there are some."""
+        for metric, state in self._asked(current):
+            yield measure(metric, None, state, confidence=confidence)
+
+    def suggest(self, whole: Profile, parts: Iterable[Profile]) -> Iterator[Constraint]:
+        """The baseline's own value as the bound; its blocks say how much beyond it is nothing yet."""
+        sides = CONSTRAINED[self.problem]
+        blocks = [{m.metric: m.estimate for m in self.measure(part, None, CONFIDENCE)} for part in parts]
+        found = {m.metric: m.value for m in self.measure(whole, None, CONFIDENCE)}
+        for name, side in sides.items():
+            bound = found.get(name)
+            if bound is None:
+                continue
+            effect = effect_of_spread(name, bound, [block[name] for block in blocks])
+            low, high = (bound, None) if side == "low" else (None, bound)
+            yield Constraint(name, None, low=low, high=high, effect=effect, best=BEST[name])
+
+    def _asked(self, profile: Profile) -> Iterator[tuple[Metric[Any], object]]:
+        if self.problem is ProblemType.REGRESSION:
+            yield from ((metric, profile.states[self.residuals]) for metric in REGRESSION)
+            return
+        metrics = BINARY if self.problem is ProblemType.BINARY else MULTICLASS
+        yield from ((metric, profile.states[self.contingency]) for metric in metrics)
+        if self.scores is not None:
+            yield from ((metric, profile.states[self.scores]) for metric in SCORED)

@@ -37,6 +37,16 @@ def z(confidence: float) -> float:
     return -NormalDist().inv_cdf((1.0 - confidence) / 2)
 
 
+def effective(weight: int, w: int, w2: int) -> float:
+    """How many rows of equal weight tell as much as rows of total `weight`, drawn like rows of weights w (squares w2).
+
+    Args:
+        weight, w: in the unit of states (ONE for a row that was surely kept).
+        w2: in that unit squared.
+    """
+    return weight / w2 * w if w2 else 0.0
+
+
 def normal(value: float, error: float, confidence: float, *, low: float = -inf, high: float = inf) -> Estimate:
     """`value` give or take its standard error, cut to [low, high]; an infinite error gives the widest interval.
 
@@ -115,8 +125,14 @@ def corrected(raw: float, null_mean: float, null_variance: float, slope_variance
     root, reach = sqrt(max(0.0, x - half)), z(confidence) * widen
     value = max(0.0, x - freedom)
     low = max(0.0, max(0.0, root - reach) ** 2 - half)
-    high = max(0.0, (root + reach) ** 2 - half)
+    # By luck two samples may agree better than they should; that says nothing about how near their sources are.
+    high = (max(root, sqrt(freedom - half)) + reach) ** 2 - half
     return _ordered(value * scale, low * scale, high * scale)
+
+
+def sums(groups: npt.NDArray[np.int64], values: Floats, size: int = 0) -> Floats:
+    """The sum of the values in each group (0, 1, …), at least `size` groups."""
+    return np.asarray(np.bincount(groups, values, size), np.float64)
 
 
 def folded(deviations: Floats, correlation: Floats) -> tuple[float, float]:

@@ -1,0 +1,94 @@
+"""How far predicted numbers are from the true ones."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import sqrt
+from typing import Final
+
+from driftline.errors import Undefined
+from driftline.kernels.reference import UNIT
+from driftline.metrics.interval import positive
+from driftline.metrics.metric import Estimate, exactly, metric
+from driftline.states.residuals import ResidualsState
+
+_SOURCE: Final = "Amazon SageMaker Model Monitor, model quality metrics"
+_FAR: Final = 1e6
+"""Labels whose mean squared exceeds their variance by this much have lost their fourth moment to rounding."""
+
+
+@metric(unit="of the label", better="lower", low=0.0, source=_SOURCE)
+def mae(state: ResidualsState, *, confidence: float) -> Estimate:
+    """Mean absolute error: the mean of |prediction - label|.
+
+    Raises:
+        Undefined: no row has both a label and a prediction.
+    """
+    mean = _mean(state, state.abs_e)
+    return positive(float(mean), _error(state, _mean(state, state.e2) - mean**2), confidence)
+
+
+@metric(unit="of the label, squared", better="lower", low=0.0, source=_SOURCE)
+def mse(state: ResidualsState, *, confidence: float) -> Estimate:
+    """Mean squared error: the mean of (prediction - label)²."""
+    mean = _mean(state, state.e2)
+    return positive(float(mean), _error(state, _mean(state, state.e4) - mean**2), confidence)
+
+
+@metric(unit="of the label", better="lower", low=0.0, source=_SOURCE)
+def rmse(state: ResidualsState, *, confidence: float) -> Estimate:
+    """Root mean squared error: the root of the mean squared error, in the unit of the label."""
+    squared = mse(state, confidence=confidence)
+    return Estimate(sqrt(squared.value), sqrt(squared.low), sqrt(squared.high))
+
+
+@metric(unit="share", better="higher", high=1.0, source=_SOURCE)
+def r2(state: ResidualsState, *, confidence: float) -> Estimate:
+    """R²: the share of the labels' variance that the predictions explain; negative if worse than their mean.
+
+    Raises:
+        Undefined: no row has both a label and a prediction, or all labels are equal.
+    """
+    lost = _mean(state, state.e2)
+    w, spread = state.y.w, state.y.s2 * state.y.w - state.y.s1**2
+    if spread <= 0:
+        raise Undefined("all labels are equal, so there is no variance to explain")
+    variance = Fraction(spread, (w * w) << (2 * UNIT))
+    ratio = lost / variance
+    value = float(1 - ratio)
+    if lost == 0:
+        return exactly(value)
+    if state.effective <= 2.0:
+        return _below_one(value, float("inf"), confidence)
+    error = sqrt(_ratio_variance(state, lost, variance) / state.effective)
+    return _below_one(value, error, confidence)
+
+
+def _below_one(value: float, error: float, confidence: float) -> Estimate:
+    """The interval of 1 - x, where x is positive and `error` is the standard error of ln x."""
+    x = 1.0 - value
+    mirrored = positive(x, x * error, confidence)
+    return Estimate(value, min(value, 1.0 - mirrored.high), max(value, 1.0 - mirrored.low))
+
+
+def _ratio_variance(state: ResidualsState, lost: Fraction, variance: Fraction) -> float:
+    """Variance of one row's influence on ln(lost / variance): e²/lost - (y - mean)²/variance."""
+    mean = Fraction(state.y.s1, state.y.w << UNIT)
+    e4 = _mean(state, state.e4) / lost**2
+    if mean**2 > variance * int(_FAR):
+        return float(e4) - 1.0 + 2.0
+    y2, y3, y4 = (_mean(state, power) for power in (state.y2, state.y3, state.y4))
+    fourth = y4 - 4 * mean * y3 + 6 * mean**2 * y2 - 3 * mean**4
+    both = _mean(state, state.e2y2) - 2 * mean * _mean(state, state.e2y) + mean**2 * lost
+    return max(0.0, float(e4 - 2 * both / (lost * variance) + fourth / variance**2))
+
+
+def _mean(state: ResidualsState, total: int) -> Fraction:
+    if state.w == 0:
+        raise Undefined("no row has both a label and a prediction")
+    return Fraction(total, state.w << UNIT)
+
+
+def _error(state: ResidualsState, variance: Fraction) -> float:
+    rows = state.effective
+    return sqrt(max(0.0, float(variance)) / (rows - 1)) if rows > 1.0 else float("inf")

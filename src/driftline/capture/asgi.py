@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from driftline.capture.buffer import Exchange
 from driftline.capture.client import Capture
-from driftline.capture.record import new_id
+from driftline.capture.ids import new_id
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

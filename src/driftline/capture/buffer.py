@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from threading import Event, RLock
-
-from msgspec import Struct
+from typing import NamedTuple
 
 from driftline.capture.counters import Counters
 
@@ -16,7 +15,7 @@ _HOUR = timedelta(hours=1)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-class Exchange(Struct, gc=False):
+class Exchange(NamedTuple):
     """One request and its answer, as the request thread hands them over."""
 
     at: datetime
@@ -31,13 +30,27 @@ class Exchange(Struct, gc=False):
     response_truncated: bool = False
 
 
-class Order(Struct):
+class Order:
     """An order to the writer: everything out now; `deadline` (monotonic) ends it and the writer's life."""
 
-    done: Event
-    deadline: float | None = None
-    whole: bool = False
-    """Set by the writer: nothing is left that it could not write."""
+    def __init__(self, deadline: float | None = None) -> None:
+        self.deadline = deadline
+        self.done = Event()
+        self.whole = False  # set by the writer: there was nothing that it could not store
+
+
+class _Tally:
+    __slots__ = ("dropped", "sampled", "seen", "written")
+
+    def __init__(self) -> None:
+        self.seen = self.sampled = self.written = 0
+        self.dropped: dict[str, int] = {}
+
+    def drop(self, reason: str, records: int = 1) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + records
+
+    def counters(self) -> Counters:
+        return Counters(self.seen, self.sampled, self.written, dict(self.dropped))
 
 
 class Buffer:
@@ -56,22 +69,22 @@ class Buffer:
         self._most_bytes = most_bytes
         self._half = max(1, most_items // 2)
         self._closed = False
-        self._hours: dict[datetime, Counters] = {}
+        self._hours: dict[datetime, _Tally] = {}
         self._stored: dict[datetime, Counters] = {}
         self._start = self._end = _NEVER
-        self._current = Counters()
+        self._current = _Tally()
 
     def offer(self, exchange: Exchange, size: int) -> None:
         """Take the exchange if there is room; drop and count it if there is none."""
         with self._lock:
-            counters = self._current if self._start <= exchange.at < self._end else self._turn(exchange.at)
-            counters.seen += 1
-            counters.sampled += 1
+            tally = self._current if self._start <= exchange.at < self._end else self._turn(exchange.at)
+            tally.seen += 1
+            tally.sampled += 1
             waiting = len(self._items)
             if self._closed:
-                counters.drop(CLOSED)
+                tally.drop(CLOSED)
             elif waiting >= self._most_items or (waiting and self._bytes + size > self._most_bytes):
-                counters.drop(QUEUE_FULL)
+                tally.drop(QUEUE_FULL)
             else:
                 self._items.append(exchange)
                 self._bytes += size
@@ -86,10 +99,10 @@ class Buffer:
     def refuse(self, at: datetime, reason: str) -> None:
         """Count a request that was chosen and cannot be captured."""
         with self._lock:
-            counters = self._turn(at)
-            counters.seen += 1
-            counters.sampled += 1
-            counters.drop(reason)
+            tally = self._turn(at)
+            tally.seen += 1
+            tally.sampled += 1
+            tally.drop(reason)
 
     def take(self) -> list[Exchange]:
         """Everything that waits, in order; the queue is empty after."""
@@ -117,30 +130,38 @@ class Buffer:
         """The counters over all hours."""
         with self._lock:
             total = Counters()
-            for counters in self._hours.values():
-                total.add(counters)
+            for tally in self._hours.values():
+                total = total.merge(tally.counters())
             return total
 
     def unstored(self) -> list[tuple[datetime, Counters]]:
         """The hours whose counters changed since they were stored, with their counters now."""
         with self._lock:
-            return [(hour, now.copy()) for hour, now in self._hours.items() if self._stored.get(hour) != now]
+            now = [(hour, tally.counters()) for hour, tally in self._hours.items()]
+            return [(hour, counters) for hour, counters in now if self._stored.get(hour) != counters]
 
     def stored(self, hour: datetime, counters: Counters) -> None:
         """Remember that these counters of the hour are in the store."""
         with self._lock:
             self._stored[hour] = counters
 
-    def _turn(self, at: datetime) -> Counters:
+    def _turn(self, at: datetime) -> _Tally:
         self._start = hour_of(at)
         self._end = self._start + _HOUR
         self._current = self._of(self._start)
         return self._current
 
-    def _of(self, hour: datetime) -> Counters:
-        return self._hours.setdefault(hour, Counters())
+    def _of(self, hour: datetime) -> _Tally:
+        return self._hours.setdefault(hour, _Tally())
 
 
 def hour_of(at: datetime) -> datetime:
     """The start of the hour, UTC, that `at` lies in."""
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def complain(message: str, *values: object) -> None:
+    """Tell the operator's log that something was lost or is late."""
+    import logging  # slow to import, and not needed while all is well
+
+    logging.getLogger("driftline.capture").warning(message, *values)

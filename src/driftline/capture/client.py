@@ -7,20 +7,20 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from threading import Event, RLock
+from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING
 from weakref import WeakMethod
 
-from driftline.capture.buffer import Buffer, Exchange, Order
+from driftline.capture.buffer import Buffer, Exchange, Order, complain
 from driftline.capture.counters import Counters
+from driftline.capture.ids import new_id
 from driftline.capture.layout import captured_prefix
-from driftline.capture.record import ContentTypes, new_id
 from driftline.capture.sampler import Sampler
-from driftline.capture.writer import Destination, Writer, complain
 from driftline.errors import InputError
 
 if TYPE_CHECKING:
+    from driftline.capture.writer import Writer
     from driftline.objects.store import ObjectStore
 
 NOT_A_BODY = "body is neither bytes nor text"
@@ -28,6 +28,7 @@ NOT_A_TIME = "time without a zone"
 NOT_AN_ID = "inference id is not text"
 NOT_ATTRIBUTES = "custom attributes are not a list of texts"
 _BODIES = frozenset({bytes, str, type(None)})
+_MENDED = (bytes, str, bytearray, memoryview, type(None))
 _EXIT_S = 5.0
 
 
@@ -67,6 +68,10 @@ class Capture:
         queue_size: int = 10_000,
         queue_bytes: int = 64 << 20,
     ) -> None:
+        # What the writer's thread needs is slow to import; a program that only names this class does not pay for it.
+        from driftline.capture.record import ContentTypes
+        from driftline.capture.writer import Destination
+
         captured_prefix(endpoint, variant)  # refuses what is not a name
         if min(roll_after_s, max_file_bytes, queue_size, queue_bytes) <= 0:
             raise InputError(
@@ -127,15 +132,16 @@ class Capture:
         if (
             type(request) not in _BODIES
             or type(response) not in _BODIES
-            or type(custom_attributes) is not tuple
+            or custom_attributes != ()
             or at is not None
             or (inference_id and type(inference_id) is not str)
         ):
-            reason = _checked(exchange)
-            if reason is not None:
-                complain("a request was not captured: %s", reason)
-                self._buffer.refuse(self._clock(), reason)
+            checked = _checked(exchange)
+            if isinstance(checked, str):
+                complain("a request was not captured: %s", checked)
+                self._buffer.refuse(self._clock(), checked)
                 return str(inference_id or event_id)
+            exchange = checked
         self.take(exchange)
         return exchange.inference_id or exchange.event_id or ""
 
@@ -170,14 +176,14 @@ class Capture:
 
     def flush(self, timeout_s: float = _EXIT_S) -> bool:
         """Close the open files and store them; whether everything so far is in the store."""
-        return self._order(Order(Event()), timeout_s)
+        return self._order(Order(), timeout_s)
 
     def close(self, timeout_s: float = _EXIT_S) -> bool:
         """Store what waits and end; whether everything is in the store. What comes later is dropped and counted."""
         atexit.unregister(self.close)
         self._ended = True
         self._buffer.close()
-        return self._order(Order(Event(), deadline=time.monotonic() + timeout_s), timeout_s + 1.0)
+        return self._order(Order(deadline=time.monotonic() + timeout_s), timeout_s + 1.0)
 
     def __enter__(self) -> Capture:
         return self
@@ -205,6 +211,8 @@ class Capture:
         with self._starting:
             if self._writer is not None:
                 return
+            from driftline.capture.writer import Writer
+
             writer = Writer(self._to, self._buffer)
             try:
                 writer.start()
@@ -223,24 +231,26 @@ def _store(store: ObjectStore | str | os.PathLike[str]) -> ObjectStore:
     return store
 
 
-def _checked(exchange: Exchange) -> str | None:
-    """Mend what can be mended; the reason where the exchange cannot be captured."""
-    for side in ("request", "response"):
-        body = getattr(exchange, side)
-        if isinstance(body, (bytes, bytearray, memoryview)):
-            setattr(exchange, side, bytes(body))
-        elif isinstance(body, str):
-            setattr(exchange, side, str(body))
-        elif type(body) not in _BODIES:
-            return NOT_A_BODY
-    if not isinstance(exchange.at, datetime) or exchange.at.utcoffset() is None:
+def _checked(given: Exchange) -> Exchange | str:
+    """The exchange, with what can be mended mended; the reason where it cannot be captured."""
+    inference_id: object = given.inference_id
+    attributes: object = given.custom_attributes
+    if not isinstance(given.request, _MENDED) or not isinstance(given.response, _MENDED):
+        return NOT_A_BODY
+    if not isinstance(given.at, datetime) or given.at.utcoffset() is None:
         return NOT_A_TIME
-    if exchange.inference_id is not None and not isinstance(exchange.inference_id, str):
-        if not isinstance(exchange.inference_id, int):
-            return NOT_AN_ID
-        exchange.inference_id = str(exchange.inference_id)
-    attributes: object = exchange.custom_attributes
+    if not isinstance(inference_id, (str, int, type(None))):
+        return NOT_AN_ID
     if not isinstance(attributes, (str, list, tuple)) or not all(isinstance(each, str) for each in attributes):
         return NOT_ATTRIBUTES
-    exchange.custom_attributes = (attributes,) if isinstance(attributes, str) else tuple(attributes)
-    return None
+    return given._replace(
+        inference_id=None if inference_id is None else str(inference_id),
+        request=_fixed(given.request),
+        response=_fixed(given.response),
+        custom_attributes=(attributes,) if isinstance(attributes, str) else tuple(attributes),
+    )
+
+
+def _fixed(body: bytes | bytearray | memoryview | str | None) -> bytes | str | None:
+    """A copy of what the caller might still change; the plain type of a subclass."""
+    return body if body is None else str(body) if isinstance(body, str) else bytes(body)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
-
-import msgspec
-from msgspec import Struct, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from driftline.capture.layout import counters_key, counters_prefix, utc
 from driftline.errors import Corrupt
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from driftline.windows import Window
 
 
-class Counters(Struct):
+class Counters(NamedTuple):
     """Requests by what became of them."""
 
     seen: int = 0
@@ -25,7 +24,7 @@ class Counters(Struct):
     """Requests that were chosen to be captured."""
     written: int = 0
     """Records that are in the store."""
-    dropped: dict[str, int] = field(default_factory=dict)
+    dropped: Mapping[str, int] = MappingProxyType({})
     """Chosen, and lost: by reason."""
 
     @property
@@ -38,36 +37,36 @@ class Counters(Struct):
         """Chosen requests that are still on their way; what a killed process had pending is lost."""
         return self.sampled - self.written - self.lost
 
-    def drop(self, reason: str, records: int = 1) -> None:
-        """Count records as lost."""
-        self.dropped[reason] = self.dropped.get(reason, 0) + records
-
-    def add(self, other: Counters) -> None:
-        """Count what `other` counted as well."""
-        self.seen += other.seen
-        self.sampled += other.sampled
-        self.written += other.written
+    def merge(self, other: Counters) -> Counters:
+        """The counts of both."""
+        dropped = dict(self.dropped)
         for reason, records in other.dropped.items():
-            self.drop(reason, records)
+            dropped[reason] = dropped.get(reason, 0) + records
+        return Counters(self.seen + other.seen, self.sampled + other.sampled, self.written + other.written, dropped)
 
-    def copy(self) -> Counters:
-        """The counts as they are now."""
-        return Counters(self.seen, self.sampled, self.written, dict(self.dropped))
+    def encode(self, **about: str | float) -> bytes:
+        """The counts as one JSON object, after what they are about."""
+        import msgspec  # slow to import: not before something is written
 
+        return msgspec.json.encode(about | self._asdict() | {"dropped": dict(self.dropped)})
 
-class _Stored(Struct):
-    version: str
-    hour: datetime
-    writer: str
-    sampling: float
-    counters: Counters
+    @classmethod
+    def decode(cls, data: bytes) -> Counters:
+        """The counts whose `encode` gave `data`. Raises Corrupt."""
+        import msgspec
+
+        try:
+            found = msgspec.json.decode(data, type=dict[str, Any])
+            return msgspec.convert([found[name] for name in cls._fields], Counters)
+        except (msgspec.MsgspecError, UnicodeError, KeyError) as why:
+            raise Corrupt(f"not the counters of a capture: {why}") from why
 
 
 def put_counters(
     store: ObjectStore, endpoint: str, variant: str, hour: datetime, writer: str, sampling: float, counters: Counters
 ) -> None:
     """Store what one writer counted for the requests of one hour; its next count replaces it."""
-    data = msgspec.json.encode(_Stored("0", utc(hour), writer, sampling, counters))
+    data = counters.encode(version="0", hour=f"{utc(hour):%Y-%m-%dT%H:00:00Z}", writer=writer, sampling=sampling)
     store.put(counters_key(endpoint, variant, hour, writer), data + b"\n")
 
 
@@ -77,7 +76,7 @@ def stored_counters(store: ObjectStore, endpoint: str, variant: str, window: Win
     for hour in window.hours():
         for entry in store.list(f"{counters_prefix(endpoint, variant)}{hour:%Y-%m-%d-%H}-"):
             try:
-                total.add(msgspec.json.decode(store.get(entry.key), type=_Stored).counters)
-            except (msgspec.MsgspecError, UnicodeError) as why:
-                raise Corrupt(f"object {entry.key!r}: not the counters of a capture: {why}") from why
+                total = total.merge(Counters.decode(store.get(entry.key)))
+            except Corrupt as why:
+                raise Corrupt(f"object {entry.key!r}: {why}") from why
     return total

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator, Mapping
@@ -147,19 +146,6 @@ def payload(body: bytes | str, content_type: str | None, encoding: Encoding, *, 
     except UnicodeError:
         return _binary(body, content_type, truncated)
     return Payload(text, encoding, content_type)
-
-
-def new_id() -> str:
-    """A random id in the form of a UUID of version 4; several times as fast as the standard library's."""
-    digits = os.urandom(16).hex()
-    return (
-        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
-    )
-
-
-def storable(text: str) -> str:
-    """The text as it can be written in UTF-8: halves of surrogate pairs become escapes such as `\\\\ud800`."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 class _Side(Struct, rename="camel", omit_defaults=True, kw_only=True):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
-from driftline.capture.record import storable
+from driftline.capture.ids import id_hash
 from driftline.errors import InputError
 
 _SPACE = 1 << 64
@@ -33,16 +31,3 @@ class Sampler:
         if self._bound == _SPACE:
             return True, 1.0
         return id_hash(join_id) < self._bound, self.probability
-
-
-def id_hash(join_id: str) -> int:
-    """64 bits that follow from the id: BLAKE2b of its UTF-8, 8 bytes, big end first. It will never change.
-
-    >>> hex(id_hash("order-17"))
-    '0x94df38e83b717c1e'
-    """
-    try:
-        text = join_id.encode()
-    except UnicodeEncodeError:
-        text = storable(join_id).encode()
-    return int.from_bytes(blake2b(text, digest_size=8, person=b"driftline.sample").digest(), "big")

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from driftline.capture.buffer import Buffer, Exchange, Order, hour_of
+from driftline.capture.buffer import Buffer, Exchange, Order, complain, hour_of
 from driftline.capture.counters import put_counters
+from driftline.capture.ids import new_id, storable
 from driftline.capture.layout import captured_key
-from driftline.capture.record import ContentTypes, Payload, Record, new_id, payload, storable
+from driftline.capture.record import ContentTypes, Payload, Record, payload
 from driftline.errors import DriftlineError
 
 if TYPE_CHECKING:
@@ -185,13 +186,6 @@ class Writer(Thread):
                 complain("the counters of the capture could not be stored: %s", why)
                 return
             self._buffer.stored(hour, counters)
-
-
-def complain(message: str, *values: object) -> None:
-    """Tell the operator's log."""
-    import logging  # only when something is wrong: it is a third of the import time of this package
-
-    logging.getLogger("driftline.capture").warning(message, *values)
 
 
 def _storable(record: Record) -> Record:

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from driftline.capture.ids import storable
 from driftline.capture.layout import label_key
-from driftline.capture.record import storable
 from driftline.errors import Conflict, InputError
 from driftline.objects.store import ObjectStore
 

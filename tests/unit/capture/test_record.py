@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftline.capture.record import ContentTypes, Encoding, Payload, Record, decode, new_id, payload
+from driftline.capture.ids import new_id
+from driftline.capture.record import ContentTypes, Encoding, Payload, Record, decode, payload
 from driftline.errors import Corrupt, InputError
 
 # From the reference, section 1.3.

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from driftline.capture.sampler import Sampler, id_hash
+from driftline.capture.ids import id_hash
+from driftline.capture.sampler import Sampler
 from driftline.errors import InputError
 
 IDS = [f"order-{number}" for number in range(20_000)]

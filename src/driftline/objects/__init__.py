@@ -1,0 +1,1 @@
+"""Where bytes lie: objects by key, each whole or not there."""

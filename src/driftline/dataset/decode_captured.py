@@ -87,8 +87,8 @@ class _Rows:
         for side in ("input", "output"):
             if side in self.needed:
                 connection, width = self.work.connection, self.records.width(side)
-                columns = (batch.column(side), batch.column(f"{side}_encoding"))
-                sides[side] = side_rows(connection, *columns, width, others)
+                data, encoding = batch.column(side), batch.column(f"{side}_encoding")
+                sides[side] = side_rows(connection, data, encoding, width, others)
                 others = sides[side].counts(count)
         dead = {at: f"{_where(side)}: {reason}" for side, rows in sides.items() for at, reason in rows.broken.items()}
         rows = self._paired({side: sides[side].counts(count) for side in sides}, dead, count)
@@ -99,7 +99,9 @@ class _Rows:
         for at, reason in dead.items():
             keep[at] = False
             bury_record(self.work, self.records, batch, at, reason)
-        columns = {_PREFIX[side] + name: cells for side in sides for name, cells in spread(sides[side], rows, keep).items()}
+        columns = {
+            _PREFIX[side] + name: cells for side in sides for name, cells in spread(sides[side], rows, keep).items()
+        }
         times = np.where(keep, rows, 0)
         fixed = reserved(batch, times)
         if labels is not None:
@@ -141,7 +143,12 @@ def _layout(source: Captured, sides: tuple[Side, ...], work: Work, answers: Answ
     for place, side in enumerate(chosen):
         names = sorted(found[side], key=lambda n: (not _positional(n), int(n[2:]) if _positional(n) else 0))
         width = sum(map(_positional, names))
-        if place == 1 and source.names is not None and len(source.names) > width and not _any_positional(found[chosen[0]]):
+        if (
+            place == 1
+            and source.names is not None
+            and len(source.names) > width
+            and not _any_positional(found[chosen[0]])
+        ):
             # Beside JSON of the other side, whose columns bring their names, these are the last ones of the baseline.
             start = len(source.names) - width
         for name in names:

@@ -32,7 +32,7 @@ def read_csv(source: Files, work: Work) -> tuple[tuple[str, ...], int, int]:
     records = 0
     for lines in read_lines(files, work.dead, cut=csv_ends, progress=work.progress):
         if header is not None:
-            lines = header.taken_from(lines)  # noqa: PLW2901
+            lines = header.taken_from(lines)
             names = header.names
         records += len(lines)
         if len(lines):
@@ -94,7 +94,9 @@ class _Header:
             raise InputError(f"the header of file {str(file)!r} is {broken}")
         names = [name or "" for name in rows.fields.to_pylist()]
         if "" in names:
-            raise InputError(f"column {names.index('') + 1} of file {str(file)!r} has no name in the header; give it one")
+            raise InputError(
+                f"column {names.index('') + 1} of file {str(file)!r} has no name in the header; give it one"
+            )
         twice = [name for name, n in Counter(names).items() if n > 1]
         if twice:
             raise InputError(f"the header of file {str(file)!r} has column {twice[0]!r} twice; rename one of them")

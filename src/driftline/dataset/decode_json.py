@@ -88,7 +88,9 @@ def _is_array(path: Path) -> bool:
 
 def _elements(index: int, path: Path, work: Work) -> Iterator[Lines]:
     number = 0
-    query = "SELECT json::VARCHAR AS text FROM read_json_objects($path, format = 'array', maximum_object_size = $longest)"
+    query = (
+        "SELECT json::VARCHAR AS text FROM read_json_objects($path, format = 'array', maximum_object_size = $longest)"
+    )
     try:
         reader = work.connection.sql(query, params={"path": str(path), "longest": LONGEST}).to_arrow_reader(16384)
         for batch in reader:

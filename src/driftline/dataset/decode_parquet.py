@@ -71,7 +71,7 @@ def _difference(own: pa.Schema, first: pa.Schema) -> str:
     return f"column {next(n for n in own.names if n not in first.names)!r} is new"
 
 
-def opened(path: Path) -> pq.ParquetFile:
+def opened(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
     """The Parquet file, ready to be read.
 
     Raises:
@@ -79,18 +79,25 @@ def opened(path: Path) -> pq.ParquetFile:
         Unavailable: it is not there (any more).
     """
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, metadata=metadata)
     except pa.ArrowInvalid as why:
-        empty = path.stat().st_size == 0
+        empty = path.exists() and path.stat().st_size == 0
         raise InputError(f"file {str(path)!r} is {'empty' if empty else f'not a whole Parquet file: {why}'}") from why
     except OSError as why:
         raise Unavailable(f"file {str(path)!r} cannot be read: {why}") from why
 
 
 def _rewrite(
-    files: tuple[Path, ...], schema: pa.Schema, extra: Mapping[str, str], path: Path, rows: int, progress: Progress | None
+    files: tuple[Path, ...],
+    schema: pa.Schema,
+    extra: Mapping[str, str],
+    path: Path,
+    rows: int,
+    progress: Progress | None,
 ) -> None:
-    whole = pa.schema([*schema, *(pa.field(new, schema.field(old).type) for new, old in extra.items() if new not in schema.names)])
+    whole = pa.schema(
+        [*schema, *(pa.field(new, schema.field(old).type) for new, old in extra.items() if new not in schema.names)]
+    )
     done = 0
     with pq.ParquetWriter(path, whole, compression="snappy") as writer:
         for source in files:

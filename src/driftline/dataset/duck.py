@@ -15,10 +15,12 @@ from driftline.errors import InputError
 MEMORY_LIMIT = "1GB"
 
 
-def connect(scratch: Path, *, memory_limit: str = MEMORY_LIMIT, threads: int | None = None) -> duckdb.DuckDBPyConnection:
+def connect(
+    scratch: Path, *, memory_limit: str = MEMORY_LIMIT, threads: int | None = None
+) -> duckdb.DuckDBPyConnection:
     """A database in memory that spills to `scratch`; it neither loads nor downloads extensions."""
     scratch.mkdir(parents=True, exist_ok=True)
-    config = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory_limit,
         "threads": threads or os.cpu_count() or 1,
         "temp_directory": str(scratch / "spill"),
@@ -28,7 +30,9 @@ def connect(scratch: Path, *, memory_limit: str = MEMORY_LIMIT, threads: int | N
     try:
         connection = duckdb.connect(config=config)
     except duckdb.Error as why:
-        raise InputError(f"memory limit {memory_limit!r} is not one that DuckDB takes; write it as 1GB or 500MB") from why
+        raise InputError(
+            f"memory limit {memory_limit!r} is not one that DuckDB takes; write it as 1GB or 500MB"
+        ) from why
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

@@ -69,7 +69,9 @@ def _cells(texts: pa.Array, types: pa.Array, index: int) -> Cells:
     kinds = set(pc.unique(kind).to_pylist())
     if kinds & {"ARRAY", "OBJECT"}:
         # Another document has a scalar here; what this one holds inside stands in columns of its own.
-        inner = pc.and_(pc.is_in(kind, pa.array(["ARRAY", "OBJECT"])), pc.invert(pc.is_in(text, pa.array(["[]", "{}"]))))
+        inner = pc.and_(
+            pc.is_in(kind, pa.array(["ARRAY", "OBJECT"])), pc.invert(pc.is_in(text, pa.array(["[]", "{}"])))
+        )
         text = pc.if_else(inner, pa.scalar(None, pa.string()), text)
         kinds = set(pc.unique(pc.if_else(inner, pa.scalar(None, pa.string()), kind)).to_pylist())
     return Cells(text, frozenset(_SPELLINGS[kind] for kind in kinds if kind in _SPELLINGS))
@@ -85,7 +87,9 @@ def _together(cells: list[Cells]) -> Cells:
 
 def _paths(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> dict[str, list[str]]:
     """JSON paths by column name."""
-    structure = json.loads(ask(connection, "SELECT json_group_structure(doc)::VARCHAR AS s FROM docs", docs=table)["s"][0].as_py())
+    structure = json.loads(
+        ask(connection, "SELECT json_group_structure(doc)::VARCHAR AS s FROM docs", docs=table)["s"][0].as_py()
+    )
     if not isinstance(structure, dict) or "[" in (text := json.dumps(structure)) or '"JSON"' in text:
         keys = sorted(ask(connection, _TREE, docs=table)["fullkey"].to_pylist())
     else:

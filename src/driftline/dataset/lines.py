@@ -53,19 +53,25 @@ class Lines:
 def files_below(paths: Iterable[Path], *suffixes: str) -> tuple[Path, ...]:
     """The files themselves, and those below folders whose name ends with one of `suffixes`; sorted within each folder.
 
+    Below a folder, what starts with "." or "_" (or lies in such a folder) is left out.
+
     Raises:
         InputError: a path does not exist.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            below = (p for p in path.rglob("*") if p.name.endswith(suffixes) and p.is_file())
-            found.extend(sorted(p for p in below if not p.name.startswith(".")))
+            below = (p for p in path.rglob("*") if p.name.lower().endswith(suffixes) and p.is_file())
+            found.extend(sorted(p for p in below if not _hidden(p.relative_to(path))))
         elif path.is_file():
             found.append(path)
         else:
             raise InputError(f"there is no file or folder {str(path)!r}; check the path")
     return tuple(dict.fromkeys(found))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
 
 
 def size_of(paths: Iterable[Path]) -> int:

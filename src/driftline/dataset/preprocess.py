@@ -158,4 +158,3 @@ def _cells(values: list[Any]) -> Cells:
     told = {bool: Spelling.BOOLEAN, int: Spelling.INTEGRAL, float: Spelling.FRACTIONAL, str: Spelling.STRING}
     texts = [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
     return Cells(pa.array(texts, pa.string()), frozenset(told[kind] for kind in kinds))
-

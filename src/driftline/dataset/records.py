@@ -90,7 +90,7 @@ class Records:
                 if high > low:
                     keep = np.ones(batch.num_rows, np.bool_)
                     keep[self.superfluous[low:high] - start] = False
-                    batch = batch.filter(pa.array(keep))  # noqa: PLW2901
+                    batch = batch.filter(pa.array(keep))
                 start = end
                 yield batch
 
@@ -161,10 +161,10 @@ def _widths(found: pa.Table, records: Records) -> None:
     first = {side: _first_line(found[side].combine_chunks()) for side in ("input", "output")}
     for side, (width, _) in first.items():
         encoding = pc.fill_null(pc.equal(found[f"{side}_encoding"], "CSV"), False).to_numpy(zero_copy_only=False)
-        width = np.where(encoding, width, 0)  # noqa: PLW2901
+        width = np.where(encoding, width, 0)
         if side == "output":
             several = first["input"][1]
-            width = np.where((several > 1) & (first["output"][1] == 1) & (width == several), 1, width)  # noqa: PLW2901
+            width = np.where((several > 1) & (first["output"][1] == 1) & (width == several), 1, width)
         values, counts = np.unique(width[width > 0], return_counts=True)
         records.widths[side].update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 

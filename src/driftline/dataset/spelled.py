@@ -108,7 +108,7 @@ class Scratch:
         for name, array in fixed.items():
             self.fixed.setdefault(name, array.type)
         schema = pa.schema([(n, pa.string()) for n in self.spellings] + list(self.fixed.items()))
-        arrays = [cells.text if (cells := columns.get(n)) else pa.nulls(rows, pa.string()) for n in self.spellings]
+        arrays = [columns[n].text if n in columns else pa.nulls(rows, pa.string()) for n in self.spellings]
         arrays += [fixed[n] if n in fixed else pa.nulls(rows, t) for n, t in self.fixed.items()]
         self._file(schema).write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
         self.rows += rows

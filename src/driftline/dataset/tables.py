@@ -156,5 +156,3 @@ def _cast(batch: pa.RecordBatch, source: str, wanted: Any) -> pa.Array:
     if wanted.name == SCORE and array.type == pa.string():
         return numbers(array)
     return array if array.type == wanted.type else array.cast(wanted.type)
-
-

@@ -43,8 +43,8 @@ class Truths:
         for at, reason in self.broken.items():
             dead.setdefault(at, reason)
         counts = np.bincount(self.parent, minlength=len(rows))
-        for at in np.flatnonzero((counts != rows) & (counts > 0)):
-            dead.setdefault(int(at), "groundTruthData has another number of labels than the request has rows")
+        for wrong in np.flatnonzero((counts != rows) & (counts > 0)):
+            dead.setdefault(int(wrong), "groundTruthData has another number of labels than the request has rows")
 
     def spread(self, times: npt.NDArray[np.int64]) -> Cells:
         """The labels of the rows, for records that keep so many rows each."""
@@ -90,7 +90,11 @@ def _csv(data: pa.Array, at: npt.NDArray[np.int64], broken: dict[int, str]) -> t
 
 
 def _json(
-    connection: duckdb.DuckDBPyConnection, data: pa.Array, at: npt.NDArray[np.int64], path: str | None, broken: dict[int, str]
+    connection: duckdb.DuckDBPyConnection,
+    data: pa.Array,
+    at: npt.NDArray[np.int64],
+    path: str | None,
+    broken: dict[int, str],
 ) -> tuple[npt.NDArray[np.int64], pa.Array]:
     if not len(at):
         return at, pa.array([], pa.string())

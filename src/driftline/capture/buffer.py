@@ -67,7 +67,7 @@ class Buffer:
         self._bytes = 0
         self._most_items = most_items
         self._most_bytes = most_bytes
-        self._half = max(1, most_items // 2)
+        self._half = most_items // 2
         self._closed = False
         self._hours: dict[datetime, _Tally] = {}
         self._stored: dict[datetime, Counters] = {}
@@ -88,8 +88,8 @@ class Buffer:
             else:
                 self._items.append(exchange)
                 self._bytes += size
-        if waiting == self._half:
-            self.bell.put(None)
+                if waiting == self._half:
+                    self.bell.put(None)
 
     def skip(self, at: datetime) -> None:
         """Count a request that was not chosen."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from driftline.errors import InputError
 from driftline.states.packing import pack_integer, packed, unpack_integer, unpacked
-from driftline.states.reading import column_numbers, column_of, is_number, texts_of
+from driftline.states.reading import column_numbers, column_of, is_number, plain, texts_of
 from driftline.states.rows import NO_ROWS, ONE, Count, PackedCount, Weights, square_sum, weights_of
 
 CLASSES: Final = 1000
@@ -35,7 +35,7 @@ def class_name(value: str | float | bool) -> str:
     text = value.strip() if isinstance(value, str) else repr(value)
     whole = _WHOLE.fullmatch(text)
     if whole:
-        return whole[1]
+        return "0" if whole[1] == "-0" else whole[1]
     return _TRUTHS.get(text, text)
 
 
@@ -153,6 +153,7 @@ class Contingency:
 
 def class_codes(column: pa.Array) -> tuple[Codes, list[str]]:
     """The class of each row as a place in the list of names; -1 where it has none (null, NaN, empty text)."""
+    column = plain(column)
     if is_number(column.type) or pa.types.is_boolean(column.type):
         distinct = column.dictionary_encode()
         raw = distinct.dictionary.to_pylist()

@@ -113,7 +113,7 @@ def column_of(batch: pa.RecordBatch, name: str) -> pa.Array:
 
 def read(column: pa.Array, weights: Weights | None) -> Reading:
     """Spellings, numbers and texts of a column."""
-    column = _plain(column)
+    column = plain(column)
     valid = None if column.null_count == 0 else np.asarray(column.is_valid().to_numpy(zero_copy_only=False), bool)
     missing = Count() if valid is None else count_of(column.null_count, weights, ~valid)
     kind = column.type
@@ -161,15 +161,15 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _plain(column: pa.Array) -> pa.Array:
-    """The column without the wrappings that only say how it is stored."""
+def plain(column: pa.Array) -> pa.Array:
+    """The column without the wrappings that only say how it is stored; its null count is right afterwards."""
     kind = column.type
     if isinstance(column, pa.ExtensionArray):
-        return _plain(column.storage)
+        return plain(column.storage)
     if pa.types.is_run_end_encoded(kind):
-        return _plain(pc.run_end_decode(column))
-    if pa.types.is_dictionary(kind) and not _is_text(kind.value_type):
-        return _plain(column.dictionary_decode())
+        return plain(pc.run_end_decode(column))
+    if pa.types.is_dictionary(kind) and (column.dictionary.null_count or not _is_text(kind.value_type)):
+        return plain(column.dictionary_decode())
     if pa.types.is_string_view(kind):
         return column.cast(pa.large_string())
     return column
@@ -199,7 +199,7 @@ def texts_of(column: pa.Array, weights: Weights | None) -> Texts:
     """The distinct texts of a column of strings, or of a dictionary of strings."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    elif column.dictionary.null_count or len(column.dictionary.unique()) < len(column.dictionary):
+    elif len(column.dictionary.unique()) < len(column.dictionary):
         column = column.dictionary_decode().dictionary_encode()
     distinct = column.dictionary
     if pa.types.is_string_view(distinct.type):
@@ -245,7 +245,7 @@ def column_numbers(column: pa.Array, name: str) -> Floats:
     Raises:
         InputError: the type of the column holds no numbers.
     """
-    column = _plain(column)
+    column = plain(column)
     kind = column.type
     numbers: Floats = np.full(len(column), np.nan)
     if pa.types.is_dictionary(kind) or _is_text(kind):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import math
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from sklearn import metrics
 
 from driftline.constraints import Mode, Verdict, judge, per_test_confidence
 from driftline.dialects.sagemaker_files import (
     constraints_of,
+    quality_constraints,
+    quality_statistics,
     read_constraints,
     read_statistics,
     suggested_constraints,
@@ -23,7 +27,9 @@ from driftline.dialects.sagemaker_files import (
     write_statistics,
 )
 from driftline.monitors.data_quality import DataQuality
+from driftline.monitors.model_quality import ModelQuality
 from driftline.monitors.monitor import Profile
+from driftline.schema import LABEL, PREDICTION, SCORE, ProblemType
 from driftline.states.state import States
 
 CHURN = Path(__file__).parent.parent / "data" / "churn"
@@ -149,3 +155,97 @@ def test_the_introduction_scenario_finds_sixty_changed_types_and_nothing_else(
     assert set(texts.values()) == {start + "Only 99.7005988023952% of data is Integral."}
     unknown = [j for j in judgements if j.verdict is Verdict.UNKNOWN and j.constraint.metric not in ("ks", "ks_robust")]
     assert mode is Mode.CONFIDENT or not unknown
+
+
+@pytest.fixture(scope="module")
+def predicted() -> dict[str, list[str]]:
+    header, *rows = lines("validation_with_predictions.csv")
+    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
+
+
+QUALITY = ModelQuality(ProblemType.BINARY, prediction=True, score=True)
+
+
+@pytest.fixture(scope="module")
+def quality(predicted: dict[str, list[str]]) -> Profile:
+    batch = pa.record_batch(
+        {
+            LABEL: predicted["label"],
+            PREDICTION: predicted["prediction"],
+            SCORE: [float(p) for p in predicted["probability"]],
+        }
+    )
+    return Profile(States({summary: summary.of(batch) for summary in QUALITY.plan(())}), ())
+
+
+def oracle(predicted: dict[str, list[str]]) -> dict[str, float]:
+    y, p = [int(v) for v in predicted["label"]], [int(v) for v in predicted["prediction"]]
+    (tn, fp), (fn, tp) = metrics.confusion_matrix(y, p).tolist()
+    scores = [float(v) for v in predicted["probability"]]
+    return {
+        "recall": metrics.recall_score(y, p),
+        "precision": metrics.precision_score(y, p),
+        "accuracy": metrics.accuracy_score(y, p),
+        "true_positive_rate": tp / (tp + fn),
+        "true_negative_rate": tn / (tn + fp),
+        "false_positive_rate": fp / (tn + fp),
+        "false_negative_rate": fn / (tp + fn),
+        "auc": metrics.roc_auc_score(y, scores),
+        "f0_5": metrics.fbeta_score(y, p, beta=0.5),
+        "f1": metrics.f1_score(y, p),
+        "f2": metrics.fbeta_score(y, p, beta=2.0),
+        "accuracy_best_constant_classifier": 173 / 201,
+        **{f"{m}_best_constant_classifier": 0.0 for m in ("recall", "precision", "f0_5", "f1", "f2")},
+    }
+
+
+def test_every_metric_of_the_model_is_that_of_scikit_learn(predicted: dict[str, list[str]], quality: Profile) -> None:
+    document = quality_statistics(QUALITY, quality, datetime(2026, 3, 1, 10, 7, 11, 123456, UTC))
+    assert document["dataset"] == {"item_count": 201, "evaluation_time": "2026-03-01T10:07:11.123Z"}
+    found = document["binary_classification_metrics"]
+    expected = oracle(predicted)
+    assert {name: found[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert set(found) - set(expected) == {
+        "confusion_matrix",
+        "receiver_operating_characteristic_curve",
+        "precision_recall_curve",
+    }
+    assert all(0.0 <= found[name]["standard_deviation"] < 0.1 for name in expected)
+    y, p = [int(v) for v in predicted["label"]], [int(v) for v in predicted["prediction"]]
+    matrix = metrics.confusion_matrix(y, p).tolist()
+    assert found["confusion_matrix"] == {str(a): {str(b): matrix[a][b] for b in (0, 1)} for a in (0, 1)}
+
+
+def test_the_curves_are_those_of_scikit_learn(predicted: dict[str, list[str]], quality: Profile) -> None:
+    y, scores = [int(v) for v in predicted["label"]], [float(v) for v in predicted["probability"]]
+    fpr, tpr, _ = metrics.roc_curve(y, scores, drop_intermediate=False)
+    found = quality_statistics(QUALITY, quality, datetime(2026, 3, 1, tzinfo=UTC))["binary_classification_metrics"]
+    roc = found["receiver_operating_characteristic_curve"]
+    assert roc["false_positive_rates"] == pytest.approx([*fpr, 1.0], abs=1e-12)
+    assert roc["true_positive_rates"] == pytest.approx([*tpr, 1.0], abs=1e-12)
+    precisions, recalls, _ = metrics.precision_recall_curve(y, scores)
+    curve = found["precision_recall_curve"]
+    assert curve["recalls"] == pytest.approx(recalls[::-1].tolist(), abs=1e-12)
+    assert curve["precisions"][1:] == pytest.approx(precisions[::-1].tolist()[1:], abs=1e-12)
+
+
+def test_eleven_constraints_are_suggested_at_the_baselines_own_values(
+    predicted: dict[str, list[str]], quality: Profile
+) -> None:
+    file = quality_constraints(ProblemType.BINARY, QUALITY.suggest(quality, []))
+    document = json.loads(write_constraints(file))
+    expected = oracle(predicted)
+    greater = {"false_positive_rate", "false_negative_rate"}
+    names = [name for name in expected if not name.endswith("classifier")]
+    assert len(names) == 11
+    assert document == {
+        "version": 0.0,
+        "binary_classification_constraints": {
+            name: {
+                "threshold": pytest.approx(expected[name], abs=1e-12),
+                "comparison_operator": "GreaterThanThreshold" if name in greater else "LessThanThreshold",
+            }
+            for name in names
+        },
+    }
+    assert list(document["binary_classification_constraints"]) == names

@@ -13,8 +13,14 @@ from driftline.dialects.sagemaker_constraints import (
     QualityConstraints,
     Threshold,
     constraints_of,
+    quality_constraints,
     read_constraints,
     write_constraints,
+)
+from driftline.dialects.sagemaker_quality import (
+    quality_statistics,
+    standard_deviations,
+    write_quality_statistics,
 )
 from driftline.dialects.sagemaker_statistics import (
     data_statistics,
@@ -41,11 +47,15 @@ __all__ = [
     "Threshold",
     "constraints_of",
     "data_statistics",
+    "quality_constraints",
+    "quality_statistics",
     "read_constraints",
     "read_statistics",
+    "standard_deviations",
     "suggested_constraints",
     "violations",
     "write_constraints",
+    "write_quality_statistics",
     "write_statistics",
     "write_violations",
 ]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from driftline.constraints import Constraint
 from driftline.errors import InputError
-from driftline.metrics import classification, regression
+from driftline.metrics import classification, multiclass, ranking, regression
 from driftline.metrics.metric import Measurement, Metric, measure
 from driftline.monitors.effects import BEST, CONFIDENCE, effect_of_spread
 from driftline.monitors.monitor import Profile
@@ -39,24 +39,24 @@ BINARY: Final[Metrics] = (
     classification.f2_best_constant_classifier,
 )
 SCORED: Final[Metrics] = (
-    classification.auc,
-    classification.au_prc,
-    classification.log_loss,
-    classification.brier,
+    ranking.auc,
+    ranking.au_prc,
+    ranking.log_loss,
+    ranking.brier,
 )
 MULTICLASS: Final[Metrics] = (
     classification.accuracy,
-    classification.weighted_recall,
-    classification.weighted_precision,
-    classification.weighted_f0_5,
-    classification.weighted_f1,
-    classification.weighted_f2,
+    multiclass.weighted_recall,
+    multiclass.weighted_precision,
+    multiclass.weighted_f0_5,
+    multiclass.weighted_f1,
+    multiclass.weighted_f2,
     classification.accuracy_best_constant_classifier,
-    classification.weighted_recall_best_constant_classifier,
-    classification.weighted_precision_best_constant_classifier,
-    classification.weighted_f0_5_best_constant_classifier,
-    classification.weighted_f1_best_constant_classifier,
-    classification.weighted_f2_best_constant_classifier,
+    multiclass.weighted_recall_best_constant_classifier,
+    multiclass.weighted_precision_best_constant_classifier,
+    multiclass.weighted_f0_5_best_constant_classifier,
+    multiclass.weighted_f1_best_constant_classifier,
+    multiclass.weighted_f2_best_constant_classifier,
 )
 REGRESSION: Final[Metrics] = (regression.mae, regression.mse, regression.rmse, regression.r2)
 

@@ -23,6 +23,9 @@ QUANTILE_BINS: Final = 10
 CATEGORY_BINS: Final = 29
 """The most frequent values of the baseline that get a bin of their own, beside `the other ones` and `new ones`."""
 
+ENOUGH_ROWS: Final = 50
+"""How many rows of the baseline a value needs for a bin of its own, where there are more values than bins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shares:
@@ -78,10 +81,8 @@ def categories(current: ColumnState, baseline: ColumnState) -> tuple[list[str], 
     Raises:
         Undefined: one side has no value, or does not count its values one by one.
     """
-    ours, theirs = _kept(current, baseline)
-    names = sorted(ours.values.keys() | theirs.values.keys())
-    totals = current.kinds.present.w, baseline.kinds.present.w
-    return names, _shares(_weights_of(ours, names), _weights_of(theirs, names), current, baseline, totals)
+    names, shares, _ = _counted(current, baseline)
+    return names, shares
 
 
 def few(current: ColumnState, baseline: ColumnState) -> Shares:
@@ -96,9 +97,9 @@ def few(current: ColumnState, baseline: ColumnState) -> Shares:
         bins = np.minimum((middle * QUANTILE_BINS).astype(np.int64), QUANTILE_BINS - 1)
         _, bins = np.unique(bins, return_inverse=True)
     else:
-        names, shares = categories(current, baseline)
-        bins = _category_bins(names, shares)
-        shares = _with_rest(shares)
+        _, shares, seen = _counted(current, baseline)
+        unseen = float(shares.q[seen == 1].sum())
+        bins, shares = _category_bins(shares, seen), _with_rest(shares, unseen)
     p, q = sums(bins, shares.p), sums(bins, shares.q)
     used = (p > 0) | (q > 0)
     return Shares(p[used], q[used], shares.n, shares.m)
@@ -152,17 +153,36 @@ def _weights_of(state: FrequentState, names: list[str]) -> Floats:
     return np.fromiter(weights, np.float64, len(names))
 
 
-def _category_bins(names: list[str], shares: Shares) -> npt.NDArray[np.int64]:
-    """The bin of each name and, last, of the values that no side keeps: these cannot be told from known ones."""
+def _counted(current: ColumnState, baseline: ColumnState) -> tuple[list[str], Shares, npt.NDArray[np.int64]]:
+    """All values, their shares, and the rows of each in the baseline."""
+    ours, theirs = _kept(current, baseline)
+    names = sorted(ours.values.keys() | theirs.values.keys())
+    totals = current.kinds.present.w, baseline.kinds.present.w
+    shares = _shares(_weights_of(ours, names), _weights_of(theirs, names), current, baseline, totals)
+    seen = (theirs.values[name].n if name in theirs.values else 0 for name in names)
+    return names, shares, np.fromiter(seen, np.int64, len(names))
+
+
+def _category_bins(shares: Shares, seen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The bin of each value; then that of the values that no side keeps, and that of what the baseline did not see.
+
+    The frequent ones among many are so partly by luck, and would look as if they had become rarer since. So where
+    there are more values than bins, a value needs enough rows for luck to matter little.
+    """
     other, new = CATEGORY_BINS, CATEGORY_BINS + 1
+    bins = np.where(np.append(seen, [1, 0]) > 0, other, new)
     order = np.argsort(-shares.q, kind="stable")[:CATEGORY_BINS]
-    bins = np.full(len(names) + 1, other, np.int64)
-    bins[:-1][shares.q == 0.0] = new
-    frequent = order[shares.q[order] > 0.0]
+    enough = 1 if np.count_nonzero(seen) <= CATEGORY_BINS else ENOUGH_ROWS
+    frequent = order[seen[order] >= enough]
     bins[frequent] = np.arange(len(frequent))
     return bins
 
 
-def _with_rest(shares: Shares) -> Shares:
+def _with_rest(shares: Shares, unseen: float) -> Shares:
+    """The shares with two more: of the values that no side keeps, and of what the baseline did not see.
+
+    Good and Turing: the values that a sample has not seen have together about the share of those that it has seen once
+    (Biometrika 40, 1953). Without this every window from a long tail would look new.
+    """
     p, q = (np.append(side, max(0.0, 1.0 - float(side.sum()))) for side in (shares.p, shares.q))
-    return Shares(p, q, shares.n, shares.m)
+    return Shares(np.append(p, 0.0), np.append(q * (1.0 - unseen), unseen), shares.n, shares.m)

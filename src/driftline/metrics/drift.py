@@ -220,19 +220,23 @@ def _largest_change(shares: Shares, confidence: float) -> Estimate:
     change = np.abs(shares.p - shares.q)
     greater, less = np.maximum(shares.p, shares.q), np.minimum(shares.p, shares.q)
     rows = np.where(shares.p >= shares.q, shares.n, shares.m), np.where(shares.p >= shares.q, shares.m, shares.n)
-    each = z(1 - (1 - confidence) / len(change))
-    toward = np.sqrt((greater - _wilson(greater, rows[0], -each)) ** 2 + (_wilson(less, rows[1], each) - less) ** 2)
-    one = z(confidence)
-    away = np.sqrt((_wilson(greater, rows[0], one) - greater) ** 2 + (less - _wilson(less, rows[1], -one)) ** 2)
+    each, one = z(1 - (1 - confidence) / len(change)), z(confidence)
+    toward = np.hypot(greater - _wilson(greater, rows[0], each)[0], _wilson(less, rows[1], each)[1] - less)
+    away = np.hypot(_wilson(greater, rows[0], one)[1] - greater, less - _wilson(less, rows[1], one)[0])
     largest = float(np.max(change))
     low, high = float(np.max(change - toward)), float(np.max(change + away))
     return Estimate(largest, min(largest, max(0.0, low)), max(largest, min(1.0, high)))
 
 
-def _wilson(share: Floats, rows: Floats, quantile: float) -> Floats:
-    squared = quantile * quantile
-    reach = quantile * np.sqrt(share * (1 - share) / rows + squared / (4 * rows * rows))
-    return np.asarray((share + squared / (2 * rows) + reach) / (1 + squared / rows))
+def _wilson(share: Floats, rows: Floats, quantile: float) -> tuple[Floats, Floats]:
+    """Both ends of Wilson's interval, with continuity correction: many of these shares rest on a row or two."""
+    squared, middle = quantile * quantile, 2 * rows * share
+    spread = squared - 1 / rows + 4 * rows * share * (1 - share)
+    lower = quantile * np.sqrt(np.clip(spread + 4 * share - 2, 0.0, None)) + 1
+    upper = quantile * np.sqrt(np.clip(spread - 4 * share + 2, 0.0, None)) + 1
+    whole = 2 * (rows + squared)
+    low, high = (middle + squared - lower) / whole, (middle + squared + upper) / whole
+    return np.clip(low, 0.0, share), np.clip(high, share, 1.0)
 
 
 def _robust(raw: Estimate, shares: Shares) -> Estimate:

@@ -1,0 +1,84 @@
+"""Settings to wired objects: the only place that chooses an implementation."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from driftline.catalog.catalog import Catalog, open_catalog
+from driftline.channels.channel import Channel
+from driftline.channels.command import Command
+from driftline.channels.webhook import Webhook
+from driftline.dataset.dataset import Progress
+from driftline.engines.local import LocalEngine
+from driftline.errors import InputError
+from driftline.objects.directory import Directory
+from driftline.objects.store import ObjectStore
+from driftline.runs.oneoff import Workshop
+from driftline.runs.run import Site
+from driftline.settings import Settings, read_settings
+from driftline.wire import WebhookSpec
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The time, where nobody says another."""
+    return datetime.now(UTC)  # noqa: TID251  here the clock enters
+
+
+@contextmanager
+def workshop(progress: Progress | None = None) -> Iterator[Workshop]:
+    """What one-off work is done with; its scratch folder goes when the work is done."""
+    with tempfile.TemporaryDirectory(prefix="driftline-") as scratch:
+        yield Workshop(LocalEngine(scratch=Path(scratch)), Path(scratch), utc_now(), progress)
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """Everything, wired."""
+
+    settings: Settings
+    catalog: Catalog
+    store: ObjectStore
+    site: Site
+    clock: Clock
+    environ: Mapping[str, str]
+
+    def channels(self) -> dict[str, Channel]:
+        """The declared channels by name."""
+        found: dict[str, Channel] = {}
+        for name, spec in self.catalog.declared.channels().items():
+            if isinstance(spec, WebhookSpec):
+                found[name] = Webhook.of(spec, self.environ, self.clock)
+            else:
+                found[name] = Command.of(spec)
+        return found
+
+
+@contextmanager
+def opened(environ: Mapping[str, str] | None = None, clock: Clock = utc_now) -> Iterator[App]:
+    """The app of this environment (default: of the process), closed afterwards."""
+    environ = os.environ if environ is None else environ
+    settings = read_settings(environ)
+    store = store_of(settings)
+    owner = f"{socket.gethostname()}-{os.getpid()}"
+    with open_catalog(settings.catalog) as catalog, tempfile.TemporaryDirectory(prefix="driftline-") as scratch:
+        engine = LocalEngine(scratch=Path(scratch))
+        site = Site(catalog, store, engine, settings.home / "cache", owner)
+        yield App(settings, catalog, store, site, clock, environ)
+
+
+def store_of(settings: Settings) -> ObjectStore:
+    """The object store that the settings name. Raises InputError for one that this release cannot reach."""
+    if "://" in settings.objects:
+        raise InputError(
+            f"DRIFTLINE_OBJECTS={settings.objects!r} is a URL; this release keeps objects in a local folder only"
+        )
+    return Directory(Path(settings.objects))

@@ -1,0 +1,92 @@
+"""How commands speak: results, tables, progress, errors and exit statuses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from driftline.errors import DriftlineError
+
+if TYPE_CHECKING:
+    from driftline.dataset.dataset import Progress
+
+EXIT: Final = {"holds": 0, "violated": 3, "unknown": 4}
+"""Exit status by verdict; 1 is a failure, 2 wrong usage."""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
+
+
+class Tidy(click.Group):
+    """A group whose commands print our errors as a sentence, never as a traceback, in the order of their definition."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands as they were added."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; our own errors end with status 1 and their message."""
+        try:
+            return super().invoke(ctx)
+        except DriftlineError as why:
+            click.echo(f"driftline: {why}", err=True)
+            ctx.exit(1)
+
+
+def show_json(value: Any) -> None:
+    """Print `value` as JSON on stdout."""
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=1).decode())
+
+
+def show_table(title: str | None, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on stdout, as wide as the terminal (or 160 characters in a pipe)."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*heads, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+
+
+def say(text: str) -> None:
+    """Tell a person something, on stderr."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress | None]:
+    """A progress bar on stderr with the rate, where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, rate="")
+
+        def update(done: int, total: int | None) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, total=total, rate="" if speed is None else f"{speed:,.0f}/s")
+
+        yield update
+
+
+def finish(verdict: str) -> None:
+    """End the command with the exit status of the verdict."""
+    sys.exit(EXIT[verdict])

@@ -1,0 +1,95 @@
+"""`driftline labels put`, `driftline demo` and `driftline completion`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from driftline.cli.console import Tidy, as_json, say, show_json
+
+
+@click.group(cls=Tidy)
+def labels() -> None:
+    """Upload ground truth."""
+
+
+@labels.command("put")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--endpoint", required=True, help="The endpoint whose predictions these labels are for.")
+@click.option(
+    "--id", "id_column", default="id", show_default=True, metavar="COLUMN", help="Column of the request's id."
+)
+@click.option(
+    "--label", "label_column", default="label", show_default=True, metavar="COLUMN", help="Column of the label."
+)
+@click.option("--format", "format_", type=click.Choice(["csv", "jsonl", "parquet"]), help="Default: told by the name.")
+@as_json
+def put(
+    file: Path,
+    endpoint: str,
+    id_column: str,
+    label_column: str,
+    format_: Literal["csv", "jsonl", "parquet"] | None,
+    as_json: bool,
+) -> None:
+    """Upload the labels in FILE (CSV, JSON lines or Parquet with an id and a label column).
+
+    The id is the inference id that the caller sent with the request; without one, the event id of the answer.
+    Labels may come late and may be corrected: the last one written counts.
+    """
+    import os
+
+    from driftline.assemble import store_of, utc_now
+    from driftline.dataset.labels import put_labels, read_label_file
+    from driftline.settings import read_settings
+
+    store = store_of(read_settings(os.environ))
+    receipt = put_labels(store, endpoint, read_label_file(file, id_column, label_column, format_), now=utc_now())
+    if as_json:
+        show_json(receipt)
+    else:
+        click.echo(f"{receipt.written:,} labels written to {receipt.key}")
+        for what, count in (("came twice", receipt.duplicates), ("contradict an earlier line", receipt.contradictions)):
+            if count:
+                say(f"{count:,} {what}; the last one counts")
+
+
+@click.command()
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("driftline-demo"),
+    show_default=True,
+    help="Folder for everything the demo makes.",
+)
+@as_json
+def demo(output: Path, as_json: bool) -> None:
+    """Run the whole loop on a year of flights: capture, labels, monitors, alarm, retraining.
+
+    Trains a model on two months, serves it over HTTP, sends it the flights of the following months, and watches it.
+    Takes under two minutes. Needs the extra: pip install 'driftline[demo]'.
+    """
+    from driftline.demo.play import play
+
+    played = play(output, quiet=as_json)
+    if as_json:
+        show_json(played)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script for SHELL; see its first lines for how to install it.
+
+    For bash: driftline completion bash > ~/.local/share/bash-completion/completions/driftline
+    """
+    from click.shell_completion import get_completion_class
+
+    from driftline.cli import main
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"there is no completion for {shell}")
+    click.echo(kind(main, {}, "driftline", "_DRIFTLINE_COMPLETE").source())

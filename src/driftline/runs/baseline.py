@@ -1,0 +1,213 @@
+"""A baseline: what a model's data and quality looked like when all was well, and the constraints that follow.
+
+A folder with `statistics.json` and `constraints.json` in Model Monitor's format (the one source of bounds, made to be edited)
+and, where Driftline built it, `baseline.json` (how much the baseline varies by itself) and `states.bin` (its states).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from driftline import __version__
+from driftline.constraints import Constraint, Mode
+from driftline.dataset.dataset import Decoded, Progress
+from driftline.dialects.sagemaker_files import (
+    ConstraintsFile,
+    DataConstraints,
+    QualityConstraints,
+    quality_constraints,
+    read_constraints,
+    read_statistics,
+    suggested_constraints,
+    write_constraints,
+    write_quality_statistics,
+    write_statistics,
+)
+from driftline.engines.engine import Engine
+from driftline.errors import InputError, NotFound
+from driftline.monitors.data_quality import DataQuality
+from driftline.monitors.model_quality import ModelQuality
+from driftline.monitors.monitor import Monitor, Profile
+from driftline.objects.directory import Directory
+from driftline.runs.profiles import decode_profile, encode_profile
+from driftline.schema import ProblemType
+from driftline.states.state import States
+
+VERSION = 0
+BLOCK_ROWS = 500
+"""A block of the baseline has at least so many rows; …"""
+MOST_BLOCKS = 60
+"""… and there are at most so many of them."""
+
+
+class _Effect(msgspec.Struct):
+    metric: str
+    column: str | None
+    effect: float
+
+
+class _File(msgspec.Struct):
+    """`baseline.json`."""
+
+    version: int
+    kind: str
+    built_by: str
+    built_at: datetime
+    problem_type: ProblemType | None
+    rows: int
+    dead_letters: int
+    blocks: int
+    effects: list[_Effect]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A baseline, read."""
+
+    where: str
+    constraints: ConstraintsFile
+    profile: Profile | None
+    """None: only constraints are known (Model Monitor's model-quality baselines)."""
+    effects: Mapping[tuple[str, str | None], float]
+    own: bool
+    """Whether Driftline built it."""
+    digest: str
+    """Changes whenever one of its files does."""
+
+    @property
+    def mode(self) -> Mode:
+        """How its constraints are judged unless somebody says otherwise."""
+        return Mode.CONFIDENT if self.own else Mode.POINT
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The columns in the order of the baseline, for data whose columns have no names."""
+        return self.constraints.names if isinstance(self.constraints, DataConstraints) else None
+
+    @property
+    def problem(self) -> ProblemType | None:
+        """The problem type of a model-quality baseline."""
+        return self.constraints.problem if isinstance(self.constraints, QualityConstraints) else None
+
+    def data_quality(self) -> DataQuality:
+        """The data-quality monitor with the domains of this baseline's constraints."""
+        domains = self.constraints.domains if isinstance(self.constraints, DataConstraints) else {}
+        return DataQuality(domains=domains)
+
+
+def build(
+    monitor: Monitor, decoded: Decoded, engine: Engine, now: datetime, progress: Progress | None = None
+) -> dict[str, bytes]:
+    """The files of a baseline of these rows, by name.
+
+    The rows are folded in consecutive blocks: what a metric varies by from block to block, in the order of the data,
+    is what it does when nothing is wrong.
+
+    Raises:
+        InputError: there are no rows.
+    """
+    table = decoded.table
+    if table.rows == 0:
+        raise InputError("the dataset has no rows that can be read; a baseline needs some")
+    columns = table.columns if isinstance(monitor, DataQuality) else ()
+    blocks = max(1, min(MOST_BLOCKS, table.rows // BLOCK_ROWS))
+    parts = [Profile(s, columns) for s in engine.fold_blocks(monitor.plan(columns), table, blocks, progress)]
+    whole = Profile(_merged(p.states for p in parts), columns)
+    suggested = list(monitor.suggest(whole, parts))
+    file = _File(
+        version=VERSION,
+        kind=monitor.kind,
+        built_by=f"driftline {__version__}",
+        built_at=now,
+        problem_type=monitor.problem if isinstance(monitor, ModelQuality) else None,
+        rows=table.rows,
+        dead_letters=decoded.intake.dead,
+        blocks=len(parts),
+        effects=[_Effect(c.metric, c.column, c.effect) for c in suggested],
+    )
+    return {
+        **_model_monitor_files(monitor, whole, suggested, now),
+        "baseline.json": msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n",
+        "states.bin": encode_profile(whole),
+    }
+
+
+def _model_monitor_files(
+    monitor: Monitor, whole: Profile, suggested: Iterable[Constraint], now: datetime
+) -> dict[str, bytes]:
+    if isinstance(monitor, ModelQuality):
+        constraints: ConstraintsFile = quality_constraints(monitor.problem, suggested)
+        statistics = write_quality_statistics(monitor, whole, now)
+    else:
+        constraints, statistics = suggested_constraints(whole), write_statistics(whole)
+    return {"statistics.json": statistics, "constraints.json": write_constraints(constraints)}
+
+
+def _merged(states: Iterable[States]) -> States:
+    whole = States({})
+    for part in states:
+        whole = whole.merge(part)
+    return whole
+
+
+def save(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write the files of a baseline into `folder`, each whole."""
+    store = Directory(folder)
+    for name, data in files.items():
+        store.put(name, data)
+
+
+def load(folder: Path) -> Baseline:
+    """The baseline in `folder`, made by Driftline or by Model Monitor.
+
+    Raises:
+        NotFound: the folder or its constraints.json is not there.
+        InputError, Corrupt: a file of it cannot be read; says which, and why.
+    """
+    files = {
+        name: (folder / name).read_bytes()
+        for name in ("constraints.json", "statistics.json", "baseline.json", "states.bin")
+        if (folder / name).is_file()
+    }
+    if "constraints.json" not in files:
+        what = "there is no constraints.json in it" if folder.is_dir() else "there is no such folder"
+        raise NotFound(f"baseline {folder}: {what}; build one with `driftline baseline`, or copy Model Monitor's files")
+    constraints = read_constraints(files["constraints.json"], str(folder / "constraints.json"))
+    own = _own(files.get("baseline.json"), folder)
+    digest = hashlib.sha256(b"".join(n.encode() + hashlib.sha256(d).digest() for n, d in sorted(files.items())))
+    return Baseline(
+        where=str(folder),
+        constraints=constraints,
+        profile=_profile(files, constraints, folder),
+        effects={} if own is None else {(e.metric, e.column): e.effect for e in own.effects},
+        own=own is not None,
+        digest=digest.hexdigest(),
+    )
+
+
+def _own(data: bytes | None, folder: Path) -> _File | None:
+    if data is None:
+        return None
+    try:
+        file = msgspec.json.decode(data, type=_File)
+    except msgspec.MsgspecError as why:
+        raise InputError(f"{folder / 'baseline.json'}: not a baseline of Driftline: {why}") from why
+    if file.version != VERSION:
+        raise InputError(f"{folder / 'baseline.json'}: version {file.version}, but this Driftline reads {VERSION}")
+    return file
+
+
+def _profile(files: Mapping[str, bytes], constraints: ConstraintsFile, folder: Path) -> Profile | None:
+    if isinstance(constraints, QualityConstraints):
+        return None
+    if "states.bin" in files and "baseline.json" in files:
+        return decode_profile(files["states.bin"], DataQuality(), str(folder / "states.bin"))
+    if "statistics.json" in files:
+        return read_statistics(files["statistics.json"], str(folder / "statistics.json"))
+    return None

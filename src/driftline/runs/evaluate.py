@@ -1,0 +1,158 @@
+"""One monitor over one set of rows: fold, measure, judge. Who calls it says where the rows came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from driftline.constraints import Constraint, Judgement, Mode, Verdict, judge, overall, per_test_confidence
+from driftline.dataset.dataset import Coverage, Dataset, Join, Progress
+from driftline.dialects.sagemaker_files import DataConstraints, QualityConstraints, constraints_of
+from driftline.engines.engine import Engine
+from driftline.errors import InputError
+from driftline.metrics.metric import Measurement
+from driftline.monitors.model_quality import ModelQuality
+from driftline.monitors.monitor import Monitor, Profile
+from driftline.runs.baseline import Baseline
+
+CHECK_BUDGET = 0.05
+"""Probability of any false alarm in a window without drift, where nobody states a budget."""
+UNCONSTRAINED_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one run found."""
+
+    verdict: Verdict
+    reason: str | None
+    """Why there is no verdict on the rows at all: no data, or labels pending."""
+    mode: Mode
+    confidence: float
+    """Of every interval: the false-alarm budget shared out among the constraints."""
+    measurements: tuple[Measurement, ...]
+    judgements: tuple[Judgement, ...]
+    profile: Profile | None
+    coverage: Coverage | None
+
+    @property
+    def violated(self) -> list[Judgement]:
+        """The judgements that are violations."""
+        return [j for j in self.judgements if j.verdict is Verdict.VIOLATED]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: a monitor against a baseline, in a mode, with a false-alarm budget per window."""
+
+    monitor: Monitor
+    baseline: Baseline
+    mode: Mode
+    budget: float = CHECK_BUDGET
+
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The constraints of the baseline in this mode."""
+        return constraints_of(self.baseline.constraints, self.mode, self.baseline.effects)
+
+
+def evaluate(question: Question, dataset: Dataset, engine: Engine, progress: Progress | None = None) -> Outcome:
+    """Fold the rows once, measure them, and hold every constraint of the baseline against them.
+
+    No rows, and rows without any label, are verdicts (`unknown`, with the reason), not failures.
+    """
+    table = dataset.predictions if isinstance(dataset, Join) else dataset
+    if table.rows == 0:
+        return nothing(question, "no data: the window has no rows")
+    if isinstance(dataset, Join) and dataset.labels.rows == 0:
+        return nothing(
+            question,
+            f"labels pending: {table.rows} predictions, and no label yet",
+            Coverage(predictions=table.rows, labelled=0, labels=0, unmatched_labels=0),
+        )
+    _same_model(question, table.columns)
+    columns = table.columns if question.monitor.kind == "data-quality" else ()
+    folded = engine.fold(question.monitor.plan(columns), dataset, progress)
+    coverage = folded.coverage
+    if coverage is not None and coverage.labelled == 0:
+        return nothing(
+            question,
+            f"labels pending: none of {coverage.labels} labels belongs to one of the {coverage.predictions} "
+            f"predictions of the window",
+            coverage,
+        )
+    return judged(question, Profile(folded.states, tuple(columns)), coverage)
+
+
+def judged(question: Question, profile: Profile, coverage: Coverage | None) -> Outcome:
+    """What the profile of a window says."""
+    constraints = question.constraints()
+    confidence = per_test_confidence(question.budget, len(constraints)) if constraints else UNCONSTRAINED_CONFIDENCE
+    measurements = tuple(question.monitor.measure(profile, question.baseline.profile, confidence))
+    measurements += _unmeasured(measurements, constraints)
+    rows = next((int(m.value) for m in measurements if m.metric == "rows" and m.value is not None), None)
+    rows = rows if coverage is None else coverage.labelled
+    known = {(m.metric, m.column): m for m in measurements}
+    judgements = tuple(
+        judge(c, known[c.metric, c.column], question.mode, confidence=confidence, rows=rows) for c in constraints
+    )
+    verdict = overall(judgements) if judgements else Verdict.UNKNOWN
+    reason = None if judgements else "the baseline has no constraints (or its evaluation is disabled)"
+    return Outcome(verdict, reason, question.mode, confidence, measurements, judgements, profile, coverage)
+
+
+def nothing(question: Question, reason: str, coverage: Coverage | None = None) -> Outcome:
+    """The outcome of a window that says nothing."""
+    return Outcome(
+        verdict=Verdict.UNKNOWN,
+        reason=reason,
+        mode=question.mode,
+        confidence=UNCONSTRAINED_CONFIDENCE,
+        measurements=(),
+        judgements=(),
+        profile=None,
+        coverage=coverage,
+    )
+
+
+def _unmeasured(measured: Sequence[Measurement], constraints: Sequence[Constraint]) -> tuple[Measurement, ...]:
+    known = {(m.metric, m.column) for m in measured}
+    wanted = dict.fromkeys((c.metric, c.column) for c in constraints)
+    return tuple(
+        Measurement(metric, column, None, f"no metric {metric!r} is measured here")
+        for metric, column in wanted
+        if (metric, column) not in known
+    )
+
+
+def same_kind(question: Question) -> None:
+    """Refuse a baseline of another kind or problem type. Raises InputError."""
+    constraints, monitor = question.baseline.constraints, question.monitor
+    fits = DataConstraints if monitor.kind == "data-quality" else QualityConstraints
+    if not isinstance(constraints, fits):
+        raise InputError(
+            f"{question.baseline.where} is not a baseline for {monitor.kind}: its constraints.json is about "
+            f"{'columns' if isinstance(constraints, DataConstraints) else 'model quality'}; "
+            f"build one with `driftline baseline {monitor.kind}`"
+        )
+    if isinstance(monitor, ModelQuality) and question.baseline.problem is not monitor.problem:
+        raise InputError(
+            f"{question.baseline.where} is a baseline for {question.baseline.problem}, but the problem type here is "
+            f"{monitor.problem}"
+        )
+
+
+def _same_model(question: Question, columns: Sequence[str]) -> None:
+    """Refuse a baseline that shares no column with the data."""
+    same_kind(question)
+    constraints = question.baseline.constraints
+    if isinstance(constraints, DataConstraints) and constraints.names and not set(constraints.names) & set(columns):
+        raise InputError(
+            f"{question.baseline.where} seems to describe another model: none of its {len(constraints.names)} columns "
+            f"({_some(constraints.names)}) is in the data, which has {_some(columns)}; "
+            f"give the baseline that was built from this model's data"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    listed = ", ".join(repr(name) for name in names[:5])
+    return f"{listed}, …" if len(names) > 5 else listed or "no columns"

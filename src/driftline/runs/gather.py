@@ -1,0 +1,147 @@
+"""What a scheduled run reads: the captured records of its window, and the labels that came until now."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from driftline.capture.counters import stored_counters
+from driftline.capture.layout import captured_prefix, label_prefix
+from driftline.dataset.compact import decode_cached, decode_labels_cached
+from driftline.dataset.dataset import Answers, Captured, Dataset, Decoded, Intake, Join, Progress, Table
+from driftline.dataset.fingerprint import content_fingerprint
+from driftline.objects.store import Entry, ObjectStore
+from driftline.runs.baseline import Baseline
+from driftline.runs.report import Inputs
+from driftline.windows import HOUR, Due, Schedule, Window
+from driftline.wire import EndpointSpec, MonitorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One declared monitor, with all that its runs need."""
+
+    name: str
+    spec: MonitorSpec
+    endpoint: EndpointSpec
+    schedule: Schedule
+    baseline: Baseline
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the monitor is about ground truth."""
+        return self.spec.kind == "model-quality"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The objects that a run would read, without reading them."""
+
+    captured: tuple[Entry, ...]
+    labels: tuple[Entry, ...]
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever an object comes, goes or changes."""
+        lines = (f"{side}\t{e.key}\t{e.size}\t{e.version}\n" for side, es in self._sides() for e in es)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def _sides(self) -> Iterator[tuple[str, tuple[Entry, ...]]]:
+        yield "captured", self.captured
+        yield "labels", self.labels
+
+
+def listing(job: Job, due: Due, store: ObjectStore, now: datetime) -> Listing:
+    """The captured files of the hours of the window, and the label files of those hours and later ones.
+
+    Labels count until the monitor's `late` is over; what is uploaded after that changes nothing any more.
+    """
+    endpoint, variant = job.spec.endpoint, job.endpoint.variant
+    captured: list[Entry] = []
+    for hour in due.window.hours():
+        captured += _data(store.list(_hour(job.endpoint.capture or captured_prefix(endpoint, variant), hour)))
+    labels: list[Entry] = []
+    if job.needs_labels:
+        until = min(now, job.schedule.ready_at(due.scheduled_at) + job.schedule.late)
+        for hour in Window(due.window.start, max(until, due.window.end) + HOUR).hours():
+            labels += _data(store.list(_hour(job.endpoint.labels or label_prefix(endpoint), hour)))
+    return Listing(tuple(captured), tuple(labels))
+
+
+def _hour(prefix: str, hour: datetime) -> str:
+    return f"{prefix.rstrip('/')}/{hour:%Y/%m/%d/%H}/"
+
+
+def _data(entries: Iterable[Entry]) -> list[Entry]:
+    return [e for e in entries if e.key.endswith((".jsonl", ".json", ".jsonl.gz"))]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The rows of a run, and the account of where they came from."""
+
+    dataset: Dataset
+    inputs: Inputs
+
+
+def gather(
+    job: Job, due: Due, found: Listing, store: ObjectStore, cache: Path, progress: Progress | None = None
+) -> Gathered:
+    """Decode what the listing names (once: the same objects are read from the cache the next time)."""
+    predictions = _predictions(job, due.window, found, store, cache, progress)
+    labels = _labels(job, found, store, cache, progress) if job.needs_labels else None
+    dataset: Dataset = predictions.table if labels is None else Join(predictions.table, labels.table)
+    inputs = Inputs(
+        predictions=predictions,
+        labels=labels,
+        window=due.window,
+        lost=_lost(job, due.window, store),
+        fingerprint=_fingerprint(dataset, found, cache),
+    )
+    return Gathered(dataset, inputs)
+
+
+def _predictions(
+    job: Job, window: Window, found: Listing, store: ObjectStore, cache: Path, progress: Progress | None
+) -> Decoded:
+    if not found.captured:
+        return Decoded(Table((), (), 0), Intake())
+    source = Captured(
+        paths=tuple(Path(store.location(e.key)) for e in found.captured),
+        window=window,
+        names=job.baseline.names,
+        sides=job.spec.sides,
+        output_last=job.spec.output_last,
+        preprocess=None if job.spec.preprocess is None else Path(job.spec.preprocess),
+    )
+    answers = None
+    if job.needs_labels:
+        answers = Answers(job.endpoint.prediction, job.endpoint.probability, job.endpoint.threshold)
+        # Only the answers count here: a payload that cannot be read must not take its prediction with it.
+        source = replace(source, sides=None, names=None)
+    return decode_cached(cache, source, answers=answers, progress=progress)
+
+
+def _labels(job: Job, found: Listing, store: ObjectStore, cache: Path, progress: Progress | None) -> Decoded:
+    if not found.labels:
+        return Decoded(Table((), (), 0), Intake())
+    paths = tuple(Path(store.location(e.key)) for e in found.labels)
+    return decode_labels_cached(cache, paths, path=job.endpoint.label_path, progress=progress)
+
+
+def _lost(job: Job, window: Window, store: ObjectStore) -> dict[str, int]:
+    if job.endpoint.capture is not None:
+        return {}
+    return dict(stored_counters(store, job.spec.endpoint, job.endpoint.variant, window).dropped)
+
+
+def _fingerprint(dataset: Dataset, found: Listing, cache: Path) -> str:
+    table = dataset.predictions if isinstance(dataset, Join) else dataset
+    if table.rows == 0:
+        return hashlib.sha256(b"no data" + found.digest.encode() * bool(found.captured)).hexdigest()
+    if isinstance(dataset, Join) and dataset.labels.rows == 0:
+        dataset = dataset.predictions
+    return content_fingerprint(dataset, cache)

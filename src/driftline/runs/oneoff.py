@@ -1,0 +1,220 @@
+"""A baseline or a check asked for once, of files somebody points at: no catalog, no schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from driftline.constraints import Mode, Verdict
+from driftline.dataset.dataset import Answers, Captured, Dataset, Decoded, Files, Join, Progress
+from driftline.dataset.decode import decode
+from driftline.dataset.decode_labels import decode_labels
+from driftline.dialects.sagemaker_files import VIOLATIONS
+from driftline.engines.engine import Engine
+from driftline.errors import InputError
+from driftline.monitors.data_quality import DataQuality
+from driftline.monitors.model_quality import ModelQuality
+from driftline.monitors.monitor import Monitor
+from driftline.objects.directory import Directory
+from driftline.runs.baseline import build, load, save
+from driftline.runs.evaluate import Outcome, Question, evaluate, same_kind
+from driftline.runs.report import About, Inputs, report_files
+from driftline.runs.source import Format, captured_in, data_files, labels_for, resolve
+from driftline.schema import ProblemType
+from driftline.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What the work is done with: an engine, a scratch folder, the time, and whom to tell how far it is."""
+
+    engine: Engine
+    scratch: Path
+    now: datetime
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The data somebody points at, and how to read it."""
+
+    path: Path
+    format: Format | None = None
+    header: bool = True
+    window: Window | None = None
+    preprocess: Path | None = None
+
+    def found(self, names: tuple[str, ...] | None = None) -> Files | Captured:
+        """The source; `names` are those of CSV columns that have none of their own."""
+        source = resolve(self.path, format=self.format, header=self.header)
+        if isinstance(source, Captured):
+            paths = source.paths if self.window is None else captured_in(source.paths, self.window)
+            return replace(source, paths=paths, window=self.window, names=names, preprocess=self.preprocess)
+        if self.window is not None or self.preprocess is not None:
+            raise InputError(
+                f"{self.path} is a dataset, not captured records: it has no times for a window, and no records "
+                f"for a preprocess script; leave out --window and --preprocess"
+            )
+        return source
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Where the labels are: ground-truth files (a file or folder), or a column of the dataset itself."""
+
+    labels: Path | None = None
+    column: str | None = None
+    path: str | None = None
+    """Path to the label inside a JSON ground-truth record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a model is asked for, where its answers stand, and where the truth is."""
+
+    problem: ProblemType
+    answers: Answers
+    truth: Truth
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found, and where its report is."""
+
+    outcome: Outcome
+    inputs: Inputs
+    output: Path
+    files: tuple[str, ...]
+
+    def counts(self) -> dict[str, int]:
+        """How many constraints hold, are violated, or unknown."""
+        return {v.value: sum(j.verdict is v for j in self.outcome.judgements) for v in Verdict}
+
+    def lost(self) -> dict[str, int]:
+        """Records that are not among the rows, in words, with their number."""
+        found: dict[str, int] = {}
+        for what, decoded in (("records", self.inputs.predictions), ("labels", self.inputs.labels)):
+            if decoded is None:
+                continue
+            intake = decoded.intake
+            found[f"{what} could not be read (dead letters in {self.output})"] = intake.dead
+            found[f"{what} lie outside the window"] = intake.outside
+            found[f"{what} came twice and count once"] = intake.duplicates
+            found[f"{what} contradict an earlier one; the last one counts"] = intake.contradictions
+        return {what: count for what, count in found.items() if count}
+
+    def summary(self) -> dict[str, Any]:
+        """The result for programs."""
+        outcome = self.outcome
+        return {
+            "verdict": outcome.verdict.value,
+            "reason": outcome.reason,
+            "mode": outcome.mode.value,
+            "constraints": self.counts(),
+            "rows": self.inputs.predictions.table.rows,
+            "violations": [
+                {"metric": j.constraint.metric, "column": j.constraint.column, "reason": j.reason}
+                for j in outcome.violated
+            ],
+            "output": str(self.output),
+            "files": list(self.files),
+        }
+
+
+def baseline_of_data(source: Source, output: Path, shop: Workshop) -> dict[str, Any]:
+    """Build a data-quality baseline of the source in the folder `output`."""
+    decoded = decode(source.found(), shop.scratch / "rows", progress=shop.progress)
+    return _built(DataQuality(), decoded, output, shop)
+
+
+def baseline_of_quality(source: Source, output: Path, model: Model, shop: Workshop) -> dict[str, Any]:
+    """Build a model-quality baseline of a dataset with predictions and labels in columns."""
+    monitor, label = quality_monitor(model.problem, model.answers), model.truth.column
+    decoded = decode(source.found(), shop.scratch / "rows", answers=model.answers, label=label, progress=shop.progress)
+    return _built(monitor, decoded, output, shop)
+
+
+def _built(monitor: Monitor, decoded: Decoded, output: Path, shop: Workshop) -> dict[str, Any]:
+    files = build(monitor, decoded, shop.engine, shop.now, shop.progress)
+    if decoded.intake.dead and decoded.dead_letters is not None:
+        files["dead_letters.jsonl"] = decoded.dead_letters.read_bytes()
+    save(files, output)
+    return {
+        "kind": monitor.kind,
+        "output": str(output),
+        "rows": decoded.table.rows,
+        "dead_letters": decoded.intake.dead,
+        "files": sorted(files),
+    }
+
+
+def quality_monitor(problem: ProblemType, answers: Answers) -> ModelQuality:
+    """The model-quality monitor for these answers.
+
+    Raises:
+        InputError: the answers do not fit the problem.
+    """
+    if answers.prediction is None and answers.score is None:
+        raise InputError("say where the model's answers stand: --prediction, or --probability, or both")
+    if problem is not ProblemType.BINARY and answers.prediction is None:
+        raise InputError(f"{problem} needs --prediction: the predicted {'value' if 'Reg' in problem else 'class'}")
+    return ModelQuality(
+        problem=problem,
+        prediction=answers.prediction is not None,
+        score=answers.score is not None and problem is ProblemType.BINARY,
+        threshold=answers.threshold,
+    )
+
+
+def check_data(source: Source, baseline: Path, output: Path, mode: Mode | None, shop: Workshop) -> Checked:
+    """Check the source column by column against the data-quality baseline in the folder `baseline`."""
+    against = load(baseline)
+    question = Question(against.data_quality(), against, mode or against.mode)
+    same_kind(question)
+    decoded = decode(source.found(against.names), shop.scratch / "rows", progress=shop.progress)
+    inputs = Inputs(decoded, window=source.window)
+    return _checked(question, decoded.table, inputs, output, shop)
+
+
+def check_quality(
+    source: Source, baseline: Path, output: Path, mode: Mode | None, model: Model, shop: Workshop
+) -> Checked:
+    """Check how good the model was against the model-quality baseline in the folder `baseline`."""
+    monitor, truth = quality_monitor(model.problem, model.answers), model.truth
+    against = load(baseline)
+    question = Question(monitor, against, mode or against.mode)
+    same_kind(question)
+    found = source.found()
+    if isinstance(found, Captured) != (truth.labels is not None):
+        what, need = ("captured records", "--labels") if isinstance(found, Captured) else ("a dataset", "--label")
+        raise InputError(f"{source.path} is {what}: say where the truth is with {need}")
+    decoded = decode(found, shop.scratch / "rows", answers=model.answers, label=truth.column, progress=shop.progress)
+    dataset: Dataset = decoded.table
+    labels = None
+    if truth.labels is not None:
+        files = labels_for(tuple(data_files(truth.labels)), source.window)
+        if not files:
+            raise InputError(f"{truth.labels}: there is no ground-truth file (.jsonl) for this window")
+        labels = decode_labels(files, shop.scratch / "labels", path=truth.path, progress=shop.progress)
+        dataset = Join(decoded.table, labels.table)
+    return _checked(question, dataset, Inputs(decoded, labels, source.window), output, shop)
+
+
+def _checked(question: Question, dataset: Dataset, inputs: Inputs, output: Path, shop: Workshop) -> Checked:
+    outcome = evaluate(question, dataset, shop.engine, shop.progress)
+    files = report_files(outcome, question, inputs, About(monitor=question.monitor.kind), shop.now)
+    write_report(files, output)
+    return Checked(outcome, inputs, output, tuple(sorted(files)))
+
+
+def write_report(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write the report into `folder`; violations of an earlier check do not stay behind."""
+    store = Directory(folder)
+    for name, data in files.items():
+        store.put(name, data)
+    for name in (VIOLATIONS, "dead_letters.jsonl", "dead_labels.jsonl"):
+        if name not in files:
+            store.delete(name)

@@ -1,0 +1,196 @@
+"""One monitor over one window, top to bottom: look, claim, gather, evaluate, report, record, settle the alarms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from driftline.catalog.alarming import Change
+from driftline.catalog.catalog import Catalog
+from driftline.catalog.ledger import Measured, Run, RunStatus
+from driftline.catalog.ledger import Outcome as Recorded
+from driftline.constraints import Mode, Verdict
+from driftline.dataset.dataset import Answers, Progress
+from driftline.dialects.sagemaker_files import VIOLATIONS
+from driftline.engines.engine import Engine
+from driftline.errors import DriftlineError, NotFound, Unavailable
+from driftline.objects.store import ObjectStore
+from driftline.runs.baseline import load
+from driftline.runs.evaluate import CHECK_BUDGET, Outcome, Question, evaluate, same_kind
+from driftline.runs.gather import Gathered, Job, Listing, gather, listing
+from driftline.runs.oneoff import quality_monitor
+from driftline.runs.report import About, report_files
+from driftline.schema import ProblemType
+from driftline.windows import Due
+from driftline.wire import PlanFile
+
+_LEADING: Final = 40
+"""So many digits of a fingerprint tell inputs apart where a time follows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where runs happen: the catalog, the objects, an engine, and a local cache of decoded rows."""
+
+    catalog: Catalog
+    store: ObjectStore
+    engine: Engine
+    cache: Path
+    owner: str
+    """Names this process in the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A window that was looked at, and what changed by it."""
+
+    run: Run
+    changes: tuple[Change, ...] = ()
+    failure: str | None = None
+
+
+def job_of(catalog: Catalog, name: str) -> Job:
+    """The declared monitor `name`, with its endpoint and baseline. Raises NotFound, InputError."""
+    spec = catalog.declared.monitor(name)
+    return Job(
+        name=name,
+        spec=spec,
+        endpoint=catalog.declared.endpoint(spec.endpoint),
+        schedule=spec.schedule.schedule(),
+        baseline=load(Path(catalog.declared.baseline(spec.baseline))),
+    )
+
+
+def question_of(job: Job) -> Question:
+    """What the monitor asks of each window, with its share of the false-alarm budget."""
+    mode = Mode(job.spec.mode) if job.spec.mode is not None else job.baseline.mode
+    budget = min(CHECK_BUDGET, job.spec.false_alarms_per_month / job.schedule.windows_per_month)
+    if job.spec.kind == "data-quality":
+        return Question(job.baseline.data_quality(), job.baseline, mode, budget)
+    answers = Answers(job.endpoint.prediction, job.endpoint.probability, job.endpoint.threshold)
+    problem = job.endpoint.problem_type or job.baseline.problem or ProblemType.BINARY
+    return Question(quality_monitor(problem, answers), job.baseline, mode, budget)
+
+
+def perform(
+    job: Job, due: Due, site: Site, now: datetime, *, again: bool = False, progress: Progress | None = None
+) -> Ran | None:
+    """Look at the window, unless the same inputs were looked at before; None where there was nothing to do.
+
+    A failure is recorded with its reason in the ledger and does not stop other windows. What changed of the inputs
+    (late labels, late records) makes a new revision; with `again`, so do the same ones (the baseline may be another).
+    """
+    found = listing(job, due, site.store, now)
+    known = _known(job, due, found, site.cache)
+    if not again and known is not None and not _owed(job, due, known, site, now):
+        return None
+    try:
+        gathered: Gathered | DriftlineError = gather(job, due, found, site.store, site.cache, progress)
+    except DriftlineError as why:
+        gathered = why
+    fingerprint = found.digest if isinstance(gathered, DriftlineError) else gathered.inputs.fingerprint or found.digest
+    _remember(job, due, found, fingerprint, site.cache)
+    if again:
+        fingerprint = f"{fingerprint[:_LEADING]}@{now:%Y%m%dT%H%M%S%f}"
+    elif not _owed(job, due, fingerprint, site, now):
+        return None
+    run = site.catalog.ledger.claim(job.name, due, fingerprint, owner=site.owner, now=now)
+    if run is None:
+        return None
+    if isinstance(gathered, DriftlineError):
+        return _failed(run, site, gathered, now)
+    return _work(run, job, gathered, site, now, progress)
+
+
+def _known(job: Job, due: Due, found: Listing, cache: Path) -> str | None:
+    """The fingerprint of the inputs that this very listing gave before, without reading a record."""
+    try:
+        digest, fingerprint = _note(job, due, cache).read_text().split()
+    except (FileNotFoundError, ValueError):
+        return None
+    return fingerprint if digest == found.digest else None
+
+
+def _remember(job: Job, due: Due, found: Listing, fingerprint: str, cache: Path) -> None:
+    note = _note(job, due, cache)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(f"{found.digest} {fingerprint}")
+
+
+def _note(job: Job, due: Due, cache: Path) -> Path:
+    return cache / "fingerprints" / job.name / f"{due.window.start:%Y%m%dT%H%M%S}-{due.window.end:%Y%m%dT%H%M%S}"
+
+
+def _owed(job: Job, due: Due, fingerprint: str, site: Site, now: datetime) -> bool:
+    """Whether the ledger still lacks a result for these inputs."""
+    latest = site.catalog.ledger.latest(job.name, due.window)
+    if latest is None or latest.inputs is None:
+        return True
+    if latest.inputs != fingerprint and not latest.inputs.startswith(f"{fingerprint[:_LEADING]}@"):
+        return True
+    if latest.status is RunStatus.FAILED:
+        return latest.retry_at is not None and latest.retry_at <= now
+    return latest.status is not RunStatus.DONE
+
+
+def _work(run: Run, job: Job, gathered: Gathered, site: Site, now: datetime, progress: Progress | None) -> Ran:
+    try:
+        question = question_of(job)
+        outcome = evaluate(question, gathered.dataset, site.engine, progress)
+        about = About(job.name, job.spec.endpoint, run.due.scheduled_at)
+        files = report_files(outcome, question, gathered.inputs, about, now)
+        key = _publish(files, job, run, site.store)
+        site.catalog.ledger.finish(run, _recorded(outcome, gathered, key), now)
+    except DriftlineError as why:
+        return _failed(run, site, why, now)
+    return Ran(site.catalog.ledger.run(run.id), tuple(site.catalog.alarms.settle(job.name, now)))
+
+
+def _failed(run: Run, site: Site, why: DriftlineError, now: datetime) -> Ran:
+    site.catalog.ledger.fail(run, str(why), now, permanent=not isinstance(why, Unavailable))
+    return Ran(site.catalog.ledger.run(run.id), failure=str(why))
+
+
+def _recorded(outcome: Outcome, gathered: Gathered, key: str) -> Recorded:
+    worst: dict[tuple[str, str | None], Verdict] = {}
+    rank = [Verdict.HOLDS, Verdict.UNKNOWN, Verdict.VIOLATED]
+    for judgement in outcome.judgements:
+        at = (judgement.constraint.metric, judgement.constraint.column)
+        worst[at] = max(worst.get(at, Verdict.HOLDS), judgement.verdict, key=rank.index)
+    coverage = outcome.coverage
+    return Recorded(
+        verdict=outcome.verdict,
+        measured=tuple(Measured(m, worst.get((m.metric, m.column))) for m in outcome.measurements),
+        reason=outcome.reason,
+        report=key,
+        rows=gathered.inputs.predictions.table.rows,
+        coverage=None if coverage is None or not coverage.predictions else coverage.labelled / coverage.predictions,
+    )
+
+
+def _publish(files: dict[str, bytes], job: Job, run: Run, store: ObjectStore) -> str:
+    """Write the report where Model Monitor writes it; every revision keeps its own report.json beside it."""
+    prefix = f"reports/{job.spec.endpoint}/{job.name}/{run.due.scheduled_at:%Y/%m/%d/%H}/"
+    store.put(f"{prefix}revisions/{run.revision}/report.json", files["report.json"])
+    for name in (VIOLATIONS, "dead_letters.jsonl", "dead_labels.jsonl"):
+        if name not in files:
+            store.delete(prefix + name)
+    for name, data in files.items():
+        store.put(prefix + name, data)
+    return prefix
+
+
+def check_plan(plan: PlanFile) -> None:
+    """Read what the monitors of a plan need, so that a mistake is told when it is applied, not at night.
+
+    Raises:
+        NotFound, InputError: a baseline is not there, cannot be read, or is of another kind than its monitor.
+    """
+    for name, spec in plan.monitors.items():
+        baseline = load(Path(plan.baselines[spec.baseline]))
+        job = Job(name, spec, plan.endpoints[spec.endpoint], spec.schedule.schedule(), baseline)
+        same_kind(question_of(job))
+        if spec.preprocess is not None and not Path(spec.preprocess).is_file():
+            raise NotFound(f"monitor {name!r}: there is no preprocess script {spec.preprocess}")

@@ -1,0 +1,119 @@
+"""What a path given by a person means: captured records, or dataset files, and of which format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from driftline.dataset.dataset import Captured, Files
+from driftline.errors import InputError
+from driftline.windows import Window
+
+Format = Literal["csv", "jsonl", "parquet"]
+_ENDINGS: dict[str, Format] = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_HOUR = re.compile(r"(\d{4})/(\d{2})/(\d{2})/(\d{2})/[^/]+$")
+
+
+def resolve(path: Path, *, format: Format | None = None, header: bool = True) -> Files | Captured:  # noqa: A002
+    """The source behind `path`: a file, or a folder of files of one kind.
+
+    JSON lines that are capture records (they have `captureData`) are captured records; everything else is a dataset.
+
+    Raises:
+        InputError: nothing is there, or its format cannot be told.
+    """
+    files = data_files(path)
+    if not files:
+        raise InputError(f"{path}: there is no such file, or no data file in this folder (.csv, .jsonl, .parquet)")
+    endings = {ending_of(file) for file in files}
+    if format is None:
+        known = {_ENDINGS[e] for e in endings if e in _ENDINGS}
+        if len(known) != 1:
+            raise InputError(
+                f"{path}: cannot tell the format from the names ({', '.join(sorted(endings)) or 'no files'}); "
+                f"say --format csv, jsonl or parquet"
+            )
+        format = known.pop()  # noqa: A001
+    if format == "jsonl" and is_captured(files[0]):
+        return Captured(paths=tuple(files))
+    return Files(paths=tuple(files), format=format, header=header)
+
+
+def data_files(path: Path) -> list[Path]:
+    """The data files at or below `path`, sorted by name; counters, hidden and temporary files are left out."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        return []
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file()
+        and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
+        and ending_of(file) in _ENDINGS
+    )
+
+
+def ending_of(file: Path) -> str:
+    """The ending that tells the format; `.gz` is looked through.
+
+    >>> ending_of(Path("rows.csv.gz"))
+    '.csv'
+    """
+    return Path(file.stem).suffix.lower() if file.suffix.lower() == ".gz" else file.suffix.lower()
+
+
+def is_captured(file: Path) -> bool:
+    """Whether the first record of the JSON lines file is a capture record (a broken first line says nothing)."""
+    with file.open("rb") as lines:
+        for _ in range(20):
+            line = lines.readline(1 << 16)
+            if not line:
+                return False
+            if b'"captureData"' in line:
+                return True
+    return False
+
+
+def hour_of(path: Path) -> datetime | None:
+    """The hour in a path `…/yyyy/mm/dd/hh/name`, or None where it has none.
+
+    >>> hour_of(Path("captured/a/b/2026/03/01/09/x.jsonl")).isoformat()
+    '2026-03-01T09:00:00+00:00'
+    """
+    found = _HOUR.search(path.as_posix())
+    if not found:
+        return None
+    try:
+        return datetime(*(int(part) for part in found.groups()), tzinfo=UTC)  # type: ignore[arg-type, misc]
+    except ValueError:
+        return None
+
+
+def captured_in(paths: tuple[Path, ...], window: Window) -> tuple[Path, ...]:
+    """The captured files that can hold records of the window; a file without an hour in its path can hold any."""
+    return tuple(
+        p for p in paths if (hour := hour_of(p)) is None or window.start.replace(minute=0) <= hour < window.end
+    )
+
+
+def labels_for(paths: tuple[Path, ...], window: Window | None) -> tuple[Path, ...]:
+    """The label files that can concern the window: those of its first hour and later ones."""
+    return tuple(_labels(paths, window))
+
+
+def _labels(paths: tuple[Path, ...], window: Window | None) -> Iterator[Path]:
+    for path in paths:
+        hour = hour_of(path)
+        if hour is None or window is None or hour >= window.start.replace(minute=0, second=0, microsecond=0):
+            yield path

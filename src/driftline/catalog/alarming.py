@@ -65,6 +65,8 @@ class Alarms:
         it back. The state and the notices of a change are written in one transaction: judging again changes nothing.
         """
         with self.database.write() as connection:
+            # On PostgreSQL two may judge at once; the second waits here, and then sees what the first has written.
+            connection.execute(sa.select(DECLARED["alarms"].c.name).with_for_update())
             changes = [_settle(connection, state, now) for state in _states(connection, monitor)]
         return [change for change in changes if change is not None]
 

@@ -111,10 +111,7 @@ def main() -> None:
     arguments.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = arguments.parse_args()
     path = prepare(options.rows)
-    contenders: dict[str, Callable[[], object]] = {
-        "scan": lambda: scan(path),
-        "scan, in tasks": lambda: scan_tasks(path),
-    }
+    contenders: dict[str, Callable[[], object]] = {TABLE: lambda: scan(path), TASKS: lambda: scan_tasks(path)}
     for rows in options.batch:
         contenders[f"profile, batches of {rows:,}"] = lambda rows=rows: profile(path, rows)
     medians = measure(contenders, options.repeats)

@@ -6,5 +6,6 @@ from alembic import context
 
 from driftline.catalog.tables import METADATA
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA)
-context.run_migrations()
+if hasattr(context, "config"):  # only while Alembic runs this file: a plain import does nothing
+    context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA)
+    context.run_migrations()

@@ -17,6 +17,7 @@ from driftline.dialects.sagemaker_constraints import (
     read_constraints,
     write_constraints,
 )
+from driftline.dialects.sagemaker_metrics import data_metrics, quality_metrics
 from driftline.dialects.sagemaker_quality import (
     quality_statistics,
     standard_deviations,
@@ -46,8 +47,10 @@ __all__ = [
     "QualityConstraints",
     "Threshold",
     "constraints_of",
+    "data_metrics",
     "data_statistics",
     "quality_constraints",
+    "quality_metrics",
     "quality_statistics",
     "read_constraints",
     "read_statistics",

@@ -90,7 +90,7 @@ def _numbers(state: ColumnState, kind: Kind) -> Json:
     values, counts, _ = state.histogram.points(integral=kind is Kind.INTEGRAL)
     return {
         "mean": float(moments.mean),
-        "sum": _sum(moments),
+        "sum": sum_of(moments),
         "std_dev": _deviation(moments),
         "min": float(low),
         "max": float(high),
@@ -98,7 +98,7 @@ def _numbers(state: ColumnState, kind: Kind) -> Json:
     }
 
 
-def _sum(moments: MomentsState) -> float:
+def sum_of(moments: MomentsState) -> float:
     """The sum over the rows seen: readers find it to be mean times num_present, also of a sample of the traffic."""
     try:
         total = moments.total if moments.w == moments.n * ONE else moments.mean * moments.n

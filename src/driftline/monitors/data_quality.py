@@ -81,14 +81,14 @@ class DataQuality:
         if whole.states[Rows()].n == 0:
             raise InputError("the baseline has no rows, and constraints cannot be suggested from nothing")
         blocks = list(parts)
-        rests = _rests(blocks)
+        comparisons = _comparisons(blocks) if len(blocks) > 1 else []
         yield _constraint("missing_columns", None, high=0.0)
         yield _constraint("extra_columns", None, high=0.0)
         for name in whole.columns:
             state = whole.states[Column(name)]
             of_blocks = [block.states[Column(name)] for block in blocks]
-            of_rests = [rest[Column(name)] for rest in rests]
-            yield from _suggested(name, state, of_blocks, of_rests)
+            pairs = [(block[Column(name)], other[Column(name)]) for block, other in comparisons]
+            yield from _suggested(name, state, of_blocks, pairs)
 
     def _column(
         self, name: str, state: ColumnState, before: ColumnState | None, confidence: float
@@ -159,16 +159,28 @@ def _absent(name: str, before: ColumnState) -> Iterator[Measurement]:
         yield Measurement(metric, name, None, why)
 
 
-def _rests(blocks: Sequence[Profile]) -> list[States]:
-    """For every block, the states of all other blocks together."""
+Pair = tuple[ColumnState, ColumnState]
+Comparison = tuple[States, States]
+
+
+def _comparisons(blocks: Sequence[Profile]) -> list[Comparison]:
+    """Every block beside all others together, and those of the later half also beside all that came before them.
+
+    A window always comes after its baseline: what only ever grows shows that best from the past to the future.
+    """
     none = States({})
     before = list(accumulate((block.states for block in blocks[:-1]), States.merge, initial=none))
     after = list(accumulate((block.states for block in reversed(blocks[1:])), States.merge, initial=none))
-    return [left.merge(right) for left, right in zip(before, reversed(after), strict=True)] if blocks else []
+    rests = [left.merge(right) for left, right in zip(before, reversed(after), strict=True)] if blocks else []
+    later = range(max(1, len(blocks) // 2), len(blocks))
+    return [
+        *((block.states, rest) for block, rest in zip(blocks, rests, strict=True)),
+        *((blocks[i].states, before[i]) for i in later),
+    ]
 
 
 def _suggested(
-    name: str, whole: ColumnState, blocks: Sequence[ColumnState], rests: Sequence[ColumnState]
+    name: str, whole: ColumnState, blocks: Sequence[ColumnState], pairs: Sequence[Pair]
 ) -> Iterator[Constraint]:
     kind = whole.kinds.kind
     seen = columns_.completeness(whole, confidence=CONFIDENCE).value
@@ -180,7 +192,7 @@ def _suggested(
     yield _constraint("completeness", name, low=seen, effect=effect)
     if kind is Kind.UNKNOWN:
         return
-    pairs = [(block, rest) for block, rest in zip(blocks, rests, strict=True) if _incomparable(block, rest) is None]
+    pairs = [pair for pair in pairs if _incomparable(*pair) is None]
     if kind.numeric:
         shown = _lows(drift.ks, pairs)
         yield _constraint("ks", name, high=DRIFT_BOUND, effect=effect_of_distance(DRIFT_BOUND, shown))
@@ -205,7 +217,7 @@ def _foreign(block: ColumnState, rest: ColumnState) -> float:
         return 0.0
 
 
-def _lows(metric: Metric[Any], pairs: Iterable[tuple[ColumnState, ColumnState]]) -> list[float]:
+def _lows(metric: Metric[Any], pairs: Iterable[Pair]) -> list[float]:
     """How far apart the two of each pair are, beyond chance."""
     estimates = (_estimate(metric, block, rest) for block, rest in pairs)
     return [0.0 if estimate is None else max(0.0, estimate.low) for estimate in estimates]

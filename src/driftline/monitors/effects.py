@@ -33,7 +33,6 @@ BEST: Final[Mapping[str, float]] = dict(
 )
 """The value that cannot be improved on, where a metric has one that is really reached."""
 
-_SHARES: Final = frozenset({"completeness", "domain_share"})
 _NONE: Final = frozenset(
     {"integral_share", "numeric_share", "missing_columns", "extra_columns", "chi_square"}
     | {"ks", "ks_robust", "linf", "linf_robust", "psi", "jensen_shannon", "wasserstein"}
@@ -49,7 +48,7 @@ def floor(metric: str, bound: float | None) -> float:
     """
     if metric in _NONE:
         return 0.0
-    if metric in _SHARES:
+    if metric == "completeness":
         return 0.01
     if metric in _RELATIVE:
         return 0.05 * abs(bound or 0.0)

@@ -92,12 +92,14 @@ def _elements(index: int, path: Path, work: Work) -> Iterator[Lines]:
         "SELECT json::VARCHAR AS text FROM read_json_objects($path, format = 'array', maximum_object_size = $longest)"
     )
     try:
-        reader = work.connection.sql(query, params={"path": str(path), "longest": LONGEST}).to_arrow_reader(16384)
-        for batch in reader:
-            count = batch.num_rows
-            line = np.arange(number + 1, number + count + 1, dtype=np.int64)
-            text = cast("pa.Array", batch.column(0))
-            yield Lines(np.full(count, index, np.int32), line, np.zeros(count, np.int64), text)
-            number += count
+        # A cursor of its own: the connection answers other questions while the elements come in.
+        with work.connection.cursor() as own:
+            reader = own.sql(query, params={"path": str(path), "longest": LONGEST}).to_arrow_reader(16384)
+            for batch in reader:
+                count = batch.num_rows
+                line = np.arange(number + 1, number + count + 1, dtype=np.int64)
+                text = cast("pa.Array", batch.column(0))
+                yield Lines(np.full(count, index, np.int32), line, np.zeros(count, np.int64), text)
+                number += count
     except (duckdb.Error, pa.ArrowException) as why:
         work.dead.unread(path, number + 1, "the JSON array is broken from here on", str(why))

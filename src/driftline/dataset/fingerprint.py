@@ -107,8 +107,9 @@ def _matched(join: Join) -> str:
     labels = f"read_parquet({_files(join.labels)}, filename = true, file_row_number = true)"
     place = f"(list_position({_files(join.labels)}, filename), file_row_number)"
     return f"""(
-        SELECT "{ID}", "{ORDINAL}", arg_max("{LABEL}", {place}) AS "{LABEL}" FROM {labels}
-        SEMI JOIN {_read(join.predictions)} USING ("{ID}", "{ORDINAL}") GROUP BY ALL)"""  # noqa: S608
+        SELECT l."{ID}", l."{ORDINAL}", arg_max(l."{LABEL}", {place}) AS "{LABEL}" FROM {labels} AS l
+        SEMI JOIN {_read(join.predictions)} AS p ON p."{ID}" = l."{ID}" AND p."{ORDINAL}" = l."{ORDINAL}"
+        GROUP BY ALL)"""  # noqa: S608
 
 
 def _files(table: Table) -> str:

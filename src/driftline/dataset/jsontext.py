@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, cast
 
 import duckdb
 import pyarrow as pa
@@ -91,13 +91,37 @@ def _paths(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> dict[str, 
         ask(connection, "SELECT json_group_structure(doc)::VARCHAR AS s FROM docs", docs=table)["s"][0].as_py()
     )
     if not isinstance(structure, dict) or "[" in (text := json.dumps(structure)) or '"JSON"' in text:
-        keys = sorted(ask(connection, _TREE, docs=table)["fullkey"].to_pylist())
+        keys = sorted(_tree(connection, table))
     else:
         keys = list(_leaves(structure, "$"))
     named: dict[str, list[str]] = {}
     for key in keys:
         named.setdefault(name_of(key), []).append(key)
     return named
+
+
+def _tree(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterable[str]:
+    try:
+        return cast("list[str]", ask(connection, _TREE, docs=table)["fullkey"].to_pylist())
+    except duckdb.OutOfMemoryException:
+        # DuckDB repeats a document for each value in it, which thousands of values in one document do not allow.
+        found: dict[str, None] = {}
+        for document in table["doc"]:
+            found.update(dict.fromkeys(_walk(json.loads(document.as_py()), "$")))
+            if len(found) > MOST_COLUMNS:
+                break
+        return found
+
+
+def _walk(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _walk(inner, f"{path}.{json.dumps(key, ensure_ascii=False)}")
+    elif isinstance(value, list) and value:
+        for index, inner in enumerate(value):
+            yield from _walk(inner, f"{path}[{index}]")
+    else:
+        yield path
 
 
 def _leaves(structure: dict[str, Any], path: str) -> Iterator[str]:

@@ -164,10 +164,10 @@ class _Reader:
         while self.rest:
             data = self.rest + b"\n"
             ends = self.cut(data)
-            self.rest = b""
             if len(ends):
                 yield self._lines(data, ends)
-                self.rest = data[int(ends[-1]) : -1]
+                data = data[int(ends[-1]) :]
+            self.rest = data[:-1]
             if self.rest:
                 self._skip(file)
 

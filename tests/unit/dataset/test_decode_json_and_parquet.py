@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from driftline.dataset.dataset import Answers, Files
+from driftline.dataset.decode import decode
+from driftline.errors import InputError
+
+Write = Callable[[str, str | bytes], Path]
+Rows = Callable[..., list[dict[str, Any]]]
+
+
+def test_json_values_keep_their_types_and_mixed_ones_are_text(write: Write, tmp_path: Path, rows: Rows, types: Any) -> None:
+    lines = [
+        {"i": 1, "f": 0.5, "b": True, "s": "1", "m": 1, "n": None, "deep": {"x": [1, {"y": 2}]}},
+        {"i": -7, "f": 1e300, "b": False, "s": "2", "m": 1.5, "n": None, "late": "z"},
+    ]
+    found = decode(Files((write("a.jsonl", "\n".join(map(json.dumps, lines))),), "jsonl"), tmp_path / "out")
+    assert types(found) == {
+        "i": "int64", "f": "double", "b": "bool", "s": "string", "m": "string", "n": "string", "deep.x.0": "int64",
+        "deep.x.1.y": "int64", "late": "string",
+    }  # fmt: skip
+    assert rows(found)[1] | {"f": 0} == {
+        "i": -7, "f": 0, "b": False, "s": "2", "m": "1.5", "n": None, "deep.x.0": None, "deep.x.1.y": None, "late": "z",
+    }  # fmt: skip
+
+
+def test_broken_lines_are_dead_letters(write: Write, tmp_path: Path) -> None:
+    path = write("a.jsonl", b'{"a": 1}\n{"a": \n[1]\n"x"\n{"a": "\xff"}\n   \n{"a": 2}\n{"a": 3')
+    intake = decode(Files((path,), "jsonl"), tmp_path / "out").intake
+    assert intake.reasons == {"not valid JSON": 2, "not a JSON object": 2, "not valid UTF-8": 1}
+    assert (intake.records, intake.rows) == (7, 2)
+
+
+def test_a_file_may_be_one_array_of_objects(write: Write, tmp_path: Path, rows: Rows) -> None:
+    found = decode(Files((write("a.json", '[\n {"a": 1},\n {"a": 2}\n]\n'),), "jsonl"), tmp_path / "out", label="a")
+    assert rows(found) == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_an_empty_file_is_refused(write: Write, tmp_path: Path, name: str) -> None:
+    kind: Any = name.removeprefix("a.")
+    with pytest.raises(InputError, match="is empty"):
+        decode(Files((write(name, ""),), kind), tmp_path / "out")
+
+
+def test_values_as_keys_are_refused(write: Write, tmp_path: Path) -> None:
+    path = write("a.jsonl", json.dumps({f"id{i}": i for i in range(10_001)}))
+    with pytest.raises(InputError, match="more than 10000 different paths"):
+        decode(Files((path,), "jsonl"), tmp_path / "out")
+
+
+def parquet(path: Path, columns: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_parquet_files_are_not_copied(tmp_path: Path) -> None:
+    paths = tuple(parquet(tmp_path / "in" / f"{i}.parquet", {"a": [i], "driftline.id": ["x"]}) for i in range(2))
+    found = decode(Files((tmp_path / "in",), "parquet"), tmp_path / "out")
+    assert (found.table.paths, found.table.columns, found.table.rows) == (paths, ("a",), 2)
+
+
+def test_parquet_gets_the_columns_that_are_asked_for(tmp_path: Path, rows: Rows) -> None:
+    path = parquet(tmp_path / "a.parquet", {"a": [1, 2], "p": [0.5, None]})
+    found = decode(Files((path,), "parquet"), tmp_path / "out", label="a", answers=Answers(score="p"))
+    assert rows(found, reserved=True)[0] == {"a": 1, "p": 0.5, "driftline.label": 1, "driftline.score": 0.5}
+
+
+def test_parquet_files_with_other_columns_are_refused(tmp_path: Path) -> None:
+    parquet(tmp_path / "in" / "0.parquet", {"a": [1]})
+    parquet(tmp_path / "in" / "1.parquet", {"a": ["x"]})
+    with pytest.raises(InputError, match=r"1\.parquet.*column 'a' is string instead of int64"):
+        decode(Files((tmp_path / "in",), "parquet"), tmp_path / "out")
+
+
+def test_what_is_not_parquet_is_refused(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a whole Parquet file"):
+        decode(Files((write("a.parquet", "a,b\n1,2\n"),), "parquet"), tmp_path / "out")

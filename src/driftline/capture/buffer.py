@@ -71,6 +71,7 @@ class Buffer:
         self._closed = False
         self._hours: dict[datetime, _Tally] = {}
         self._stored: dict[datetime, Counters] = {}
+        self._changed: set[datetime] = set()
         self._start = self._end = _NEVER
         self._current = _Tally()
 
@@ -120,11 +121,13 @@ class Buffer:
         """Count records that are in the store now."""
         with self._lock:
             self._of(hour).written += records
+            self._changed.add(hour)
 
     def lost(self, hour: datetime, records: int, reason: str) -> None:
         """Count records that will never be in the store."""
         with self._lock:
             self._of(hour).drop(reason, records)
+            self._changed.add(hour)
 
     def total(self) -> Counters:
         """The counters over all hours."""
@@ -137,18 +140,22 @@ class Buffer:
     def unstored(self) -> list[tuple[datetime, Counters]]:
         """The hours whose counters changed since they were stored, with their counters now."""
         with self._lock:
-            now = [(hour, tally.counters()) for hour, tally in self._hours.items()]
+            now = [(hour, self._of(hour).counters()) for hour in sorted(self._changed)]
             return [(hour, counters) for hour, counters in now if self._stored.get(hour) != counters]
 
     def stored(self, hour: datetime, counters: Counters) -> None:
         """Remember that these counters of the hour are in the store."""
         with self._lock:
             self._stored[hour] = counters
+            # The current hour stays: requests are counted there without a note that it changed.
+            if hour != self._start and self._of(hour).counters() == counters:
+                self._changed.discard(hour)
 
     def _turn(self, at: datetime) -> _Tally:
         self._start = hour_of(at)
         self._end = self._start + _HOUR
         self._current = self._of(self._start)
+        self._changed.add(self._start)
         return self._current
 
     def _of(self, hour: datetime) -> _Tally:

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from driftline.capture.buffer import Buffer, Exchange, Order, complain, hour_of
-from driftline.capture.counters import put_counters
+from driftline.capture.counters import Counters, put_counters
 from driftline.capture.ids import new_id, storable
 from driftline.capture.layout import captured_key
 from driftline.capture.record import ContentTypes, Payload, Record, payload
@@ -93,7 +93,7 @@ class Writer(Thread):
         order.whole = not self._closed
         if order.deadline is not None:
             self._give_up(0)
-        self._store_counters()
+        self._store_counters(self._buffer.unstored())
         order.done.set()
 
     def _encode(self, exchanges: list[Exchange]) -> None:
@@ -166,8 +166,11 @@ class Writer(Thread):
             self._delay_s = 0.0
             stored = True
         self._give_up(2 * self._to.max_file_bytes)
-        if stored or now_s - self._counted_at_s >= self._to.roll_after_s:
-            self._store_counters()
+        if now_s - self._counted_at_s >= self._to.roll_after_s:
+            self._store_counters(self._buffer.unstored())
+        elif stored:
+            # An hour whose file is still open will be counted again when that is closed.
+            self._store_counters([each for each in self._buffer.unstored() if each[0] not in self._open])
 
     def _give_up(self, most_bytes: int) -> None:
         held = sum(file.size for file in self._closed)
@@ -176,10 +179,10 @@ class Writer(Thread):
             held -= file.size
             self._buffer.lost(file.hour, len(file.lines), STORE_UNAVAILABLE)
 
-    def _store_counters(self) -> None:
+    def _store_counters(self, changed: list[tuple[datetime, Counters]]) -> None:
         self._counted_at_s = time.monotonic()
         to = self._to
-        for hour, counters in self._buffer.unstored():
+        for hour, counters in changed:
             try:
                 put_counters(to.store, to.endpoint, to.variant, hour, self.id, to.sampling, counters)
             except (DriftlineError, OSError) as why:

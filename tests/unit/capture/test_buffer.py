@@ -39,7 +39,7 @@ def test_the_hours_are_counted_apart_in_whatever_order_they_come() -> None:
     buffer = Buffer(10, 100)
     for minutes in (0, 60, -60, 0, 45, 46):
         buffer.skip(AT + timedelta(minutes=minutes))
-    assert [(hour.hour, counters.seen) for hour, counters in buffer.unstored()] == [(9, 3), (10, 2), (8, 1)]
+    assert [(hour.hour, counters.seen) for hour, counters in buffer.unstored()] == [(8, 1), (9, 3), (10, 2)]
     for hour, counters in buffer.unstored():
         buffer.stored(hour, counters)
     assert buffer.unstored() == []

@@ -1,7 +1,7 @@
 """What to read, as values: sources as people name them, and the typed tables they are decoded to.
 
-A *source* (CSV, JSON lines, captured records, labels) is decoded once to Parquet: typed columns, one row per prediction.
-From there on everything reads *tables*, so every engine and every monitor sees the same rows.
+A *source* (CSV, JSON lines, captured records, labels) is decoded once to Parquet: typed columns, one row per
+prediction. From there on everything reads *tables*, so every engine and every monitor sees the same rows.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Predictions (a table with `driftline.id`, `driftline.ordinal`) joined to their labels, inner, on id and ordinal."""
+    """Predictions (a table with `driftline.id`, `driftline.ordinal`) joined to their labels, inner, on both."""
 
     predictions: Table
     labels: Table
-    """Columns `driftline.id`, `driftline.ordinal`, `driftline.label`; in the order they were written: the last one wins."""
+    """Columns `driftline.id`, `driftline.ordinal`, `driftline.label`; in the order of writing: the last one wins."""
 
 
 Dataset: TypeAlias = Table | Join
@@ -115,6 +115,6 @@ class Coverage:
     predictions: int
     labelled: int
     labels: int
-    """Distinct ids with a label."""
+    """Rows (id and ordinal) with a label, each counted once."""
     unmatched_labels: int
     """Labels whose prediction is not in the window (or was not captured)."""

@@ -25,14 +25,14 @@ def decode(
     """Decode `source` to Parquet in the folder `into`; memory does not grow with the rows.
 
     The table has the data's own columns, and reserved ones (`driftline.*`) where they exist: of captured records id,
-    ordinal, time and (unless it is 1 everywhere) inclusion probability; with `answers` prediction and score; with `label`
-    the ground truth in that column. Parquet files are not copied unless `answers` or `label` ask for more columns.
+    ordinal, time and (unless it is 1 everywhere) inclusion probability; with `answers` prediction and score; with
+    `label` the ground truth in that column. Parquet files are not copied unless `answers` or `label` ask for more columns.
     Records that cannot be decoded are in `dead_letters.jsonl` with file, line and reason.
 
     Args:
         answers: for captured records places in the output: an index ("0") or a path ("predictions[0].score");
             for files names of columns.
-        label: for files the name of a column; for captured records that carry `groundTruthData`, the path to the label in it.
+        label: for files the name of a column; for captured ones with `groundTruthData` the path in it.
 
     Raises:
         InputError: there is nothing to read, or a named column is not there.

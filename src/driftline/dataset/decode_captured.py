@@ -29,7 +29,7 @@ def decode_captured(
 
     Input and output of a record must have as many rows, else the record is a dead letter; two forms that servers use
     are understood: one CSV line of n answers for n rows, and one flat JSON list of answers for a request of one row.
-    A record that lacks a side (capture mode Input or Output) has no values in the columns of that side. `groundTruthData`
+    A record that lacks a side (capture mode Input or Output) has no values in that side's columns. `groundTruthData`
     beside the payloads (the output of a merge job) becomes the label, in the order of the rows.
     """
     with working(into, progress) as work:

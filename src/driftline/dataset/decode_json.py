@@ -22,7 +22,7 @@ from driftline.errors import InputError, Unavailable
 
 
 def read_json(source: Files, work: Work) -> tuple[int, int]:
-    """Bring the objects of the files into scratch, nested ones flattened by path; gives the number of files and records.
+    """Bring the objects of the files into scratch, nested ones flattened; gives the numbers of files and records.
 
     Raises:
         InputError: there is no file, or all are empty.
@@ -49,7 +49,7 @@ def read_json(source: Files, work: Work) -> tuple[int, int]:
 
 
 def read_documents(files: tuple[Path, ...], work: Work) -> Iterator[Lines]:
-    """The documents of JSON-lines files and of files that hold one array; `line` of an array's element is its number."""
+    """The documents of JSON-lines files and of files of one array; `line` of an array's element is its number."""
     for array, group in groupby(enumerate(files), key=lambda file: _is_array(file[1])):
         indexed = list(group)
         if array:

@@ -49,8 +49,8 @@ def _schema(files: tuple[Path, ...]) -> tuple[pa.Schema, int]:
             _unique(path, own)
         elif {f.name: f.type for f in own} != {f.name: f.type for f in schema}:
             raise InputError(
-                f"the columns of file {str(path)!r} differ from those of {str(files[0])!r}: {_difference(own, schema)}; "
-                f"write all files with one schema"
+                f"the columns of file {str(path)!r} differ from those of {str(files[0])!r}: "
+                f"{_difference(own, schema)}; write all files with one schema"
             )
     assert schema is not None  # noqa: S101  there is at least one file
     return schema, rows

@@ -40,7 +40,7 @@ def connect(
 def ask(
     connection: duckdb.DuckDBPyConnection, query: str, params: Mapping[str, object] | None = None, **tables: Any
 ) -> pa.Table:
-    """The answer to `query` as a table, rows in the order of the tables they come from; `tables` by their name in it."""
+    """The answer to `query` as a table, in the order of the tables' rows; `tables` by their name in the query."""
     for name, table in tables.items():
         connection.register(name, table)
     try:

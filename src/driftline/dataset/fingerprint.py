@@ -70,8 +70,8 @@ def _digest(parts: Iterable[str]) -> str:
 def content_fingerprint(dataset: Dataset, scratch: Path) -> str:
     """Changes whenever the rows that are judged do, however they are spread over files.
 
-    A table counts by its rows, a join by the ids of its predictions and by the labels that meet one of them: a label for
-    another window changes nothing, nor does one that is delivered twice.
+    A table counts by its rows, a join by the ids of its predictions and by the labels that meet one of them: a label
+    for another window changes nothing, nor does one that is delivered twice.
 
     Raises:
         Unavailable: a file vanished.

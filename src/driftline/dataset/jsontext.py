@@ -78,7 +78,7 @@ def _cells(texts: pa.Array, types: pa.Array, index: int) -> Cells:
 
 
 def _together(cells: list[Cells]) -> Cells:
-    """One column for paths of the same name: a scalar beside lists of one element, a key with a dot beside a nested one."""
+    """One column for paths of one name: a scalar beside lists of one element, a key with a dot beside a nested one."""
     if len(cells) == 1:
         return cells[0]
     spellings = frozenset[Spelling]().union(*(c.spellings or () for c in cells))
@@ -173,8 +173,8 @@ _ROWS: Final = re.compile(rf"^(?:(?:{'|'.join(ROW_LISTS)})\[(?:\d+|\*)\]|\[(?:\d
 def column_at(path: str) -> str:
     """The column that a JMESPath, a JSONPath or an index leads to; the place of the row in its request is left out.
 
-    >>> column_at("predictions[0].score"), column_at("$.prob"), column_at("[*].p.q"), column_at("0"), column_at("predictions[*]")
-    ('score', 'prob', 'p.q', '0', '0')
+    >>> column_at("predictions[0].score"), column_at("$.prob"), column_at("[*].p.q"), column_at("0")
+    ('score', 'prob', 'p.q', '0')
     """
     rest = path.strip().removeprefix("$").removeprefix(".")
     rest = _ROWS.sub("", rest, count=1)

@@ -26,7 +26,7 @@ _MANY: Final = 1 << 17
 _BOM: Final = b"\xef\xbb\xbf"
 
 Cutter = Callable[[bytes], "npt.NDArray[np.int64]"]
-"""Where the records of a block that starts with a record end, newline included; what follows the last is not complete."""
+"""Where the records of a block end, newline included; the block starts with one, and may break off in its last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,8 @@ def read_lines(
 ) -> Iterator[Lines]:
     """All lines of the files, in batches of some megabytes; small files share a batch.
 
-    A line that is longer than `LONGEST`, is not UTF-8, or opens a quote that is never closed goes to `dead`. Empty lines
-    are skipped. A file that ends in `.gz` is unpacked.
+    A line that is longer than `LONGEST`, is not UTF-8, or opens a quote that is never closed goes to `dead`. Empty
+    lines are skipped. A file that ends in `.gz` is unpacked.
 
     Raises:
         Unavailable: a file cannot be read (any more).
@@ -160,7 +160,7 @@ class _Reader:
             self.rest = data
             if len(self.rest) > LONGEST:
                 self._skip(file)
-        # The last line may lack its newline; an open quote makes a dead letter of its line, not of the rest of the file.
+        # The last line may lack its newline; an open quote makes a dead letter of its line, not of all that follows.
         while self.rest:
             data = self.rest + b"\n"
             ends = self.cut(data)

@@ -1,7 +1,7 @@
 """Payloads to rows: one request may carry several, and row i of the input goes with row i of the output.
 
 CSV: one row a line, columns by position. JSON: an object is one row, flattened by path; a list, or the list under
-`instances`, `predictions` and the like, is one row per element; several documents on lines of their own are one row each.
+`instances`, `predictions` and the like, is one row per element; documents on lines of their own are one row each.
 A flat list of scalars is one row in an input, and in the output of a request with one row.
 """
 
@@ -30,7 +30,8 @@ _DOCUMENTS: Final = f"""
 WITH one AS (SELECT text, single, CASE WHEN json_valid(text) THEN text END AS doc FROM texts),
 cut AS (
     SELECT text, doc, single, coalesce({_ELEMENTS}) AS elements,
-        CASE WHEN doc IS NULL THEN list_filter(string_split(text, chr(10)), lambda l: trim(l, ' \t\r') <> '') END AS lines
+        CASE WHEN doc IS NULL THEN
+            list_filter(string_split(text, chr(10)), lambda l: trim(l, ' \t\r') <> '') END AS lines
     FROM one)
 SELECT CASE
     WHEN doc IS NULL AND len(lines) > 1 AND len(list_filter(lines, lambda l: NOT json_valid(l))) = 0 THEN lines

@@ -47,7 +47,7 @@ class Script:
             raise
 
     def rows(self, records: list[str], where: list[str]) -> Iterator[dict[str, Any]]:
-        """What the script says of each record: `{"rows": [...]}` or `{"error": "..."}`; `where` names them in errors."""
+        """What the script says of each record: `{"rows": [...]}` or `{"error": "..."}`; `where` names them."""
         stdin = self._process.stdin
         assert stdin is not None  # noqa: S101  it was opened as a pipe
         # From a thread of its own: the script may stop reading while its answers are not fetched.

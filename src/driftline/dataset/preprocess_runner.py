@@ -40,15 +40,15 @@ class Record:
             batchTransformOutput=self.batch_transform_output,
         )
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[Any, Any]:
         """The record as it was captured."""
         return self._record
 
-    def str(self) -> str:
+    def str(self) -> Any:
         """The record as JSON."""
         return json.dumps(self._record)
 
-    __str__ = str
+    __str__ = str  # noqa: A003  Model Monitor's name for it
 
 
 def _payload(part: Any) -> SimpleNamespace | None:
@@ -92,7 +92,9 @@ def _handler(path: str) -> Any:
     spec.loader.exec_module(module)
     handler = getattr(module, "preprocess_handler", None)
     if not callable(handler):
-        raise ImportError("it has no function preprocess_handler(record) or preprocess_handler(record, logger)")
+        raise ImportError(  # noqa: TRY004  it is the script as a whole that cannot be used
+            "it has no function preprocess_handler(record) or preprocess_handler(record, logger)"
+        )
     logger = logging.getLogger("preprocess")
     return (lambda r: handler(r, logger)) if len(inspect.signature(handler).parameters) > 1 else handler
 

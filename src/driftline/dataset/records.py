@@ -45,7 +45,8 @@ named AS (
     SELECT doc, type, x[1] AS input, upper(x[2]) AS input_encoding, coalesce(x[3], x[5]) AS output,
         upper(CASE WHEN x[3] IS NULL THEN x[6] ELSE x[4] END) AS output_encoding, x[7] AS event_id,
         coalesce(x[8], x[7]) AS id, try_cast(x[9] AS TIMESTAMPTZ) AS time, x[9] AS spelled_time,
-        try_cast(x[10] AS DOUBLE) AS probability, x[10] IS NOT NULL AS sampled, x[11] AS label, upper(x[12]) AS label_encoding
+        try_cast(x[10] AS DOUBLE) AS probability, x[10] IS NOT NULL AS sampled,
+        x[11] AS label, upper(x[12]) AS label_encoding
     FROM found)
 SELECT * EXCLUDE (doc, type, spelled_time, sampled), CASE
     WHEN doc IS NULL THEN 'not valid JSON'
@@ -157,7 +158,7 @@ def _inside(time: pa.Array, window: Window) -> npt.NDArray[np.bool_]:
 
 
 def _widths(found: pa.Table, records: Records) -> None:
-    """Count the columns by the first line of each payload; one line that answers n lines with n fields has one column."""
+    """Count columns by the first line of each payload; one line that answers n lines with n fields has one."""
     first = {side: _first_line(found[side].combine_chunks()) for side in ("input", "output")}
     for side, (width, _) in first.items():
         encoding = pc.fill_null(pc.equal(found[f"{side}_encoding"], "CSV"), False).to_numpy(zero_copy_only=False)

@@ -1,8 +1,8 @@
 """Columns as they are spelled, kept in scratch until the whole source has been seen: only then their types are known.
 
 A text column (CSV) becomes int64 if every value is spelled as a whole number, float64 if every value is spelled as a
-fraction; a mixture stays text, so that the spellings can be counted. JSON values bring their types; a column of two types
-stays text. A boolean is one only in JSON.
+fraction; a mixture stays text, so that the spellings can be counted. JSON values bring their types; a column of two
+types stays text. A boolean is one only in JSON.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ class Truths:
 def truths(connection: duckdb.DuckDBPyConnection, batch: pa.RecordBatch, path: str | None) -> Truths:
     """The labels in the columns `label` and `label_encoding` of the batch; records without have none.
 
-    CSV: one label a line. JSON: a scalar, an object, a list of either, or such a list under `instances` and the like; in an
-    object the label stands at `path` (`label` unless told otherwise).
+    CSV: one label a line. JSON: a scalar, an object, a list of either, or such a list under `instances` and the like;
+    in an object the label stands at `path` (`label` unless told otherwise).
     """
     data, encoding = batch.column("label"), batch.column("label_encoding")
     there = data.is_valid().to_numpy(zero_copy_only=False)

@@ -16,6 +16,7 @@ from driftline.windows import Window
 
 Capture = Callable[..., str]
 Rows = Callable[..., list[dict[str, Any]]]
+BASE64 = "BASE64 data; a preprocess script must decode it"
 HOUR = Window(datetime(2026, 3, 1, 9, tzinfo=UTC), datetime(2026, 3, 1, 10, tzinfo=UTC))
 
 
@@ -38,7 +39,9 @@ def test_csv_columns_get_their_names_by_position_outputs_first(take: Any, captur
     assert rows(take(capture("1,2", "0.5"))) == [{"_c0": 0.5, "_c1": 1, "_c2": 2}]
 
 
-def test_the_input_stands_alone_when_it_has_just_as_many_columns_as_names(take: Any, capture: Capture, rows: Rows) -> None:
+def test_the_input_stands_alone_when_it_has_just_as_many_columns_as_names(
+    take: Any, capture: Capture, rows: Rows
+) -> None:
     found = take(capture("1,2", "0.5"), names=("a", "b"), answers=Answers(score="0"))
     assert rows(found) == [{"a": 1, "b": 2}]
     assert rows(found, reserved=True)[0][SCORE] == 0.5
@@ -102,7 +105,7 @@ def test_a_score_is_found_by_its_path(take: Any, capture: Capture, rows: Rows, p
 
 
 def test_a_prediction_that_is_not_there_is_refused_with_what_is(take: Any, capture: Capture) -> None:
-    with pytest.raises(InputError, match="there is no prediction at '7' in the output.*'0'"):
+    with pytest.raises(InputError, match=r"there is no prediction at '7' in the output.*'0'"):
         take(capture(), answers=Answers(prediction="7"))
 
 
@@ -125,7 +128,7 @@ def test_a_merged_record_brings_its_label(take: Any, capture: Capture, rows: Row
         ("{}", "no captureData with the data of an endpointInput or endpointOutput"),
         ({"data": "1,2,3"}, "endpointInput: 3 CSV fields where most records have 2"),
         ({"data": "1,2\n3,4", "output": "0.5\n0.5\n0.5"}, "input and output have different numbers of rows"),
-        ({"data": "aGk=", "encodings": ("BASE64", "CSV")}, "endpointInput: BASE64 data; a preprocess script must decode it"),
+        ({"data": "aGk=", "encodings": ("BASE64", "CSV")}, f"endpointInput: {BASE64}"),
         ({"data": "{", "encodings": ("JSON", "CSV")}, "endpointInput: the data is not valid JSON"),
         ({"data": "1", "encodings": ("XML", "CSV")}, "endpointInput: an encoding other than CSV, JSON and BASE64"),
         ({"data": "", "output": ""}, "no rows in the payloads"),

@@ -17,7 +17,9 @@ Write = Callable[[str, str | bytes], Path]
 Rows = Callable[..., list[dict[str, Any]]]
 
 
-def test_json_values_keep_their_types_and_mixed_ones_are_text(write: Write, tmp_path: Path, rows: Rows, types: Any) -> None:
+def test_json_values_keep_their_types_and_mixed_ones_are_text(
+    write: Write, tmp_path: Path, rows: Rows, types: Any
+) -> None:
     lines = [
         {"i": 1, "f": 0.5, "b": True, "s": "1", "m": 1, "n": None, "deep": {"x": [1, {"y": 2}]}},
         {"i": -7, "f": 1e300, "b": False, "s": "2", "m": 1.5, "n": None, "late": "z"},

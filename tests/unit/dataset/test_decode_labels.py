@@ -15,11 +15,13 @@ Rows = Callable[..., list[dict[str, Any]]]
 
 
 def truth(data: Any, event: str | None = "e1", encoding: str = "CSV") -> str:
-    return json.dumps({
-        "groundTruthData": {"data": data, "encoding": encoding},
-        "eventMetadata": {} if event is None else {"eventId": event},
-        "eventVersion": "0",
-    })
+    return json.dumps(
+        {
+            "groundTruthData": {"data": data, "encoding": encoding},
+            "eventMetadata": {} if event is None else {"eventId": event},
+            "eventVersion": "0",
+        }
+    )
 
 
 def labels(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -83,7 +85,9 @@ def test_one_array_per_file_is_read_too(write: Write, tmp_path: Path) -> None:
 
 
 def test_a_broken_array_loses_nothing_uncounted(write: Write, tmp_path: Path) -> None:
-    found = decode_labels((write("l.jsonl", f"[{truth('1')},\n{truth('0', 'e2')},\n{truth('0', 'e3')}"),), tmp_path / "out")
+    found = decode_labels(
+        (write("l.jsonl", f"[{truth('1')},\n{truth('0', 'e2')},\n{truth('0', 'e3')}"),), tmp_path / "out"
+    )
     assert found.intake.records == found.intake.dead + found.intake.rows == 3
 
 

@@ -83,7 +83,10 @@ def test_what_a_script_does_wrong_is_a_dead_letter_with_its_line(run: Run, captu
         ("def preprocess_handler(:", "cannot be used: SyntaxError"),
         ("import nothing_of_that_name", "cannot be used: line 1: ModuleNotFoundError"),
         ("x = 1", "has no function preprocess_handler"),
-        ("import os\ndef preprocess_handler(r): os._exit(4)", "ended on the record at .*a.jsonl, line 1, exit status 4"),
+        (
+            "import os\ndef preprocess_handler(r): os._exit(4)",
+            "ended on the record at .*a.jsonl, line 1, exit status 4",
+        ),
     ],
 )
 def test_a_script_that_cannot_run_is_refused(run: Run, capture: Capture, script: str, message: str) -> None:

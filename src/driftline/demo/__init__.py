@@ -1,0 +1,1 @@
+"""The whole loop on real data: a flight-delay model goes stale, is found out, trained anew, and recovers."""

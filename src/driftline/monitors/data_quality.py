@@ -34,6 +34,15 @@ QUANTILES: Final[Mapping[str, float]] = {
     "quantile_75": 0.75,
     "quantile_95": 0.95,
 }
+NUMBERS: Final[tuple[Metric[Any], ...]] = (
+    columns_.mean,
+    columns_.std,
+    columns_.minimum,
+    columns_.maximum,
+    columns_.total,
+    columns_.nan_share,
+    columns_.infinite_share,
+)
 NUMERIC_DRIFT: Final[tuple[Metric[Any], ...]] = (
     drift.ks,
     drift.ks_robust,
@@ -110,7 +119,7 @@ class DataQuality:
 
 
 def _numbers(name: str, state: ColumnState, confidence: float) -> Iterator[Measurement]:
-    for metric in (columns_.mean, columns_.std, columns_.minimum, columns_.maximum):
+    for metric in NUMBERS:
         yield measure(metric, name, state, confidence=confidence)
     for called, q in QUANTILES.items():
         try:

@@ -56,6 +56,8 @@ class Judgement:
 HOLDING_CONFIDENCE: Final = 0.95
 """How sure a window must be to hold: a false-alarm budget asks more of `violated`, but makes no window less healthy."""
 
+_HOPELESS: Final = 1000.0  # times the rows there are: nobody waits for that
+
 
 def judge(
     constraint: Constraint,
@@ -188,17 +190,15 @@ def _number(value: float, other: float | None = None) -> str:
 
 def _more_rows(constraint: Constraint, estimate: Estimate, narrow: Estimate, rows: int | None) -> str:
     """About how many more rows would tell: intervals shrink with the root of the rows."""
-    bound = _nearest_bound(constraint, estimate.value)
-    below = constraint.low is not None and bound == constraint.low
-    beyond = (bound - estimate.value) if below else (estimate.value - bound)
-    if beyond >= constraint.effect and beyond > 0.0:
-        gap, reach = beyond, (estimate.high - estimate.value) if below else (estimate.value - estimate.low)
-    else:
-        gap = constraint.effect - beyond
-        reach = (narrow.value - narrow.low) if below else (narrow.high - narrow.value)
     if not rows:
         return ""
-    if gap <= 0.0 or (reach / gap) ** 2 > 1000:
+    bound = _nearest_bound(constraint, estimate.value)
+    beyond = bound - estimate.value if bound == constraint.low else estimate.value - bound
+    # To be violated, the interval has to leave the bound; to hold, the narrower one has to come within the effect.
+    violating = beyond > 0.0 and beyond >= constraint.effect
+    gap, interval = (beyond, estimate) if violating else (constraint.effect - beyond, narrow)
+    reach = (interval.high - interval.low) / 2
+    if gap <= 0.0 or (reach / gap) ** 2 > _HOPELESS:
         return "; too close to the bound for any number of rows to tell"
     more = rows * ((reach / gap) ** 2 - 1)
     return f"; about {_rounded_up(more)} more rows would tell" if more > 0 else ""

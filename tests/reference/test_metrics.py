@@ -65,7 +65,7 @@ def column_of(values: Any) -> ColumnState:
 
 def test_binary_metrics_of_churn_are_those_of_scikit_learn(table: ContingencyState, truth: Any, predicted: Any) -> None:
     tn, fp, fn, tp = sk.confusion_matrix(truth, predicted).ravel().tolist()
-    expected = {
+    expected: dict[Metric[Any], float] = {
         classification.accuracy: sk.accuracy_score(truth, predicted),
         classification.recall: sk.recall_score(truth, predicted),
         classification.precision: sk.precision_score(truth, predicted),
@@ -136,7 +136,7 @@ def test_multiclass_metrics_are_those_of_scikit_learn() -> None:
     predicted = np.where(rng.random(800) < 0.6, truth, rng.choice(list("abcd"), 800))
     state = Contingency("y", "p").of(pa.record_batch({"y": pa.array(truth), "p": pa.array(predicted)}))
     how = {"average": "weighted", "zero_division": 0}
-    expected = {
+    expected: dict[Metric[Any], float] = {
         classification.accuracy: sk.accuracy_score(truth, predicted),
         multiclass.weighted_recall: sk.recall_score(truth, predicted, **how),
         multiclass.weighted_precision: sk.precision_score(truth, predicted, **how),
@@ -148,7 +148,7 @@ def test_multiclass_metrics_are_those_of_scikit_learn() -> None:
         {m.name: v for m, v in expected.items()}, abs=1e-12
     )
     constant = np.full(800, max(set(truth.tolist()), key=truth.tolist().count))
-    best = {
+    best: dict[Metric[Any], float] = {
         multiclass.weighted_recall_best_constant_classifier: sk.recall_score(truth, constant, **how),
         multiclass.weighted_precision_best_constant_classifier: sk.precision_score(truth, constant, **how),
         multiclass.weighted_f0_5_best_constant_classifier: sk.fbeta_score(truth, constant, beta=0.5, **how),
@@ -177,6 +177,8 @@ def test_regression_metrics_are_those_of_scikit_learn(offset: float) -> None:
 @pytest.mark.parametrize("kind", ["normal", "few whole numbers", "many rows", "offset"])
 def test_the_gap_is_that_of_scipy(kind: str) -> None:
     rng = np.random.default_rng(4)
+    x: Any
+    y: Any
     if kind == "few whole numbers":
         x, y = rng.poisson(3.0, 400), rng.poisson(3.5, 900)
     elif kind == "offset":

@@ -98,7 +98,7 @@ def few(current: ColumnState, baseline: ColumnState) -> Shares:
         _, bins = np.unique(bins, return_inverse=True)
     else:
         _, shares, seen = _counted(current, baseline)
-        unseen = float(shares.q[seen == 1].sum())
+        unseen = min(float(shares.q[seen == 1].sum()), float(shares.p[seen == 0].sum()))
         bins, shares = _category_bins(shares, seen), _with_rest(shares, unseen)
     p, q = sums(bins, shares.p), sums(bins, shares.q)
     used = (p > 0) | (q > 0)
@@ -182,7 +182,7 @@ def _with_rest(shares: Shares, unseen: float) -> Shares:
     """The shares with two more: of the values that no side keeps, and of what the baseline did not see.
 
     Good and Turing: the values that a sample has not seen have together about the share of those that it has seen once
-    (Biometrika 40, 1953). Without this every window from a long tail would look new.
+    (Biometrika 40, 1953). New values are expected up to that share; else every window from a long tail would look new.
     """
     p, q = (np.append(side, max(0.0, 1.0 - float(side.sum()))) for side in (shares.p, shares.q))
     return Shares(np.append(p, 0.0), np.append(q * (1.0 - unseen), unseen), shares.n, shares.m)

@@ -121,7 +121,8 @@ def corrected(raw: float, null_mean: float, null_variance: float, slope_variance
         return exactly(raw)
     scale, freedom = null_variance / (2 * null_mean), 2 * null_mean**2 / null_variance
     half, x = (freedom - 1) / 2, raw / scale
-    widen = sqrt(max(1.0, slope_variance / (4 * raw * scale))) if raw > 0.0 else 1.0
+    local = 4 * raw * scale  # the slope's part of the variance, as a non-central chi-square has it
+    widen = sqrt(max(1.0, slope_variance / local)) if local > 0.0 else 1.0
     root, reach = sqrt(max(0.0, x - half)), z(confidence) * widen
     value = max(0.0, x - freedom)
     low = max(0.0, max(0.0, root - reach) ** 2 - half)

@@ -1,0 +1,1 @@
+"""Metrics are pure functions of states; every number comes with its interval."""

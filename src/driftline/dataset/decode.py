@@ -26,7 +26,7 @@ def decode(
 
     The table has the data's own columns, and reserved ones (`driftline.*`) where they exist: of captured records id,
     ordinal, time and (unless it is 1 everywhere) inclusion probability; with `answers` prediction and score; with
-    `label` the ground truth in that column. Parquet files are not copied unless `answers` or `label` ask for more columns.
+    `label` the ground truth in that column. Parquet files are copied only where `answers` or `label` ask for columns.
     Records that cannot be decoded are in `dead_letters.jsonl` with file, line and reason.
 
     Args:

@@ -50,6 +50,8 @@ def spellings_of(text: pa.Array, seen: Spellings = frozenset()) -> Spellings:
     values = text.drop_null()
     if not len(values):
         return seen
+    if seen == {Spelling.FRACTIONAL} and pc.all(pc.match_substring_regex(values, _FRACTIONAL)).as_py():
+        return seen if _finite(values) else seen | {Spelling.STRING}
     integral = pc.match_substring_regex(values, _INTEGRAL)
     if pc.all(integral).as_py():
         return seen | {Spelling.INTEGRAL if _fits(values) else Spelling.STRING}

@@ -227,7 +227,10 @@ def _integral(column: ColumnState) -> bool:
 
 def _error_of_mean(column: ColumnState) -> float:
     moments = column.moments
-    return sqrt(moments.variance / (moments.effective - 1)) if moments.effective > 1.0 else _unknown()
+    try:
+        return sqrt(moments.variance / (moments.effective - 1)) if moments.effective > 1.0 else _unknown()
+    except Undefined:  # the variance does not fit into float64, but the mean does
+        return _unknown()
 
 
 def _unknown() -> float:

@@ -85,7 +85,8 @@ def chi_square(current: ColumnState, baseline: ColumnState, *, confidence: float
     """Chi-square: the probability that values drawn from the baseline differ from it as much as these do.
 
     Values that the baseline does not know are left out, and rare ones are merged as Deequ does: of two categories each
-    must be expected 10 times, of more at most a fifth may be expected less than 5 times.
+    must be expected 10 times, of more at most a fifth may be expected less than 5 times. As there, the baseline's shares are
+    taken as certain: a baseline that is not much larger than the window makes the probability too small.
 
     Raises:
         Undefined: fewer than two categories are left, or as `linf`.
@@ -158,7 +159,7 @@ def tvd(current: ColumnState, baseline: ColumnState, *, confidence: float) -> Es
     pooled = shares.pooled
     inner = (pooled > 0) & (pooled < 1)
     if not inner.any():
-        return exactly(raw)
+        return exactly(0.0)
     r = np.sqrt(pooled[inner] / (1 - pooled[inner]))
     correlation = -np.outer(r, r)
     np.fill_diagonal(correlation, 1.0)
@@ -248,6 +249,8 @@ def _beyond_chance(
     shares: Shares, statistic: Statistic, at: Shares, slopes: tuple[Floats, Floats], confidence: float
 ) -> Estimate:
     """A statistic that is quadratic near no drift, less what chance adds, found by drawing from the pooled counts."""
+    if len(shares.p) == 1:
+        return exactly(0.0)  # all rows of both sides are in the one place there is
     raw = float(statistic(shares.p, shares.q))
     rng = np.random.default_rng(shares.seed)
     n, m = max(1, round(shares.n)), max(1, round(shares.m))

@@ -54,6 +54,12 @@ def test_one_row_has_a_finite_interval(metric: Metric[Any], column_of: Any) -> N
     assert estimate.low <= estimate.value <= estimate.high
 
 
+def test_a_mean_stands_even_where_the_variance_does_not_fit(column_of: Any) -> None:
+    estimate = column.mean(column_of([1e308, -1e308, 3.0] * 10), confidence=0.95)
+    assert estimate.value == 1.0
+    assert estimate.low < -1e300
+
+
 def test_whole_numbers_count_as_numbers_too(column_of: Any) -> None:
     state = column_of(["1", "2", "2.5", "x", None])
     assert column.integral_share(state, confidence=0.95).value == 0.5

@@ -231,3 +231,9 @@ def test_no_values_in_common_is_exactly_one_apart(column_of: Any) -> None:
     states = column_of(["a"] * 9), column_of(["b"] * 9)
     assert drift.linf(*states, confidence=0.95).value == 1.0
     assert drift.tvd(column_of(["a"]), column_of(["a"]), confidence=0.95) == exactly(0.0)
+
+
+def test_a_constant_that_stays_holds_for_certain(column_of: Any) -> None:
+    states = column_of([7] * 30), column_of([7] * 900)
+    for metric in (drift.psi, drift.jensen_shannon, drift.hellinger, drift.tvd):
+        assert metric(*states, confidence=0.9999) == exactly(0.0)

@@ -85,8 +85,8 @@ def chi_square(current: ColumnState, baseline: ColumnState, *, confidence: float
     """Chi-square: the probability that values drawn from the baseline differ from it as much as these do.
 
     Values that the baseline does not know are left out, and rare ones are merged as Deequ does: of two categories each
-    must be expected 10 times, of more at most a fifth may be expected less than 5 times. As there, the baseline's shares
-    are taken as certain: a baseline that is not much larger than the window makes the probability too small.
+    must be expected 10 times, of more at most a fifth may be expected less than 5 times. As there, the baseline's
+    shares are taken as certain: a baseline that is not much larger than the window makes the probability too small.
 
     Raises:
         Undefined: fewer than two categories are left, or as `linf`.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from math import comb
 
 from driftline.constraints import Verdict
 from driftline.errors import InputError
@@ -111,3 +112,27 @@ def verdicts(history: Iterable[Seen]) -> Iterator[tuple[Window, Verdict]]:
             yield seen.window, Verdict.UNKNOWN
         else:
             yield seen.window, Verdict.HOLDS
+
+
+def violations_for(pages: float, datapoints: int, of: int) -> float:
+    """How often a window without drift may be violated, so that an alarm fires in a share `pages` of the windows.
+
+    An alarm that waits for M of N windows forgives single ones, so each may be judged with a keener eye. Windows count
+    as independent here. At most a half.
+
+    >>> violations_for(0.03, 1, 1)
+    0.03
+    >>> round(violations_for(0.03, 2, 3), 3)
+    0.127
+    """
+    low, high = 0.0, 0.5
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _fires(middle, datapoints, of) <= pages else (low, middle)
+    return pages if datapoints == 1 and of == 1 else low
+
+
+def _fires(share: float, datapoints: int, of: int) -> float:
+    """The probability that this window is violated, and enough of the `of` - 1 before it are."""
+    enough = sum(comb(of - 1, k) * share**k * (1 - share) ** (of - 1 - k) for k in range(datapoints - 1, of))
+    return share * enough

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from driftline import wire
+from driftline.planfile import parse_plan
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "monitors-as-code.md"
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
@@ -17,7 +18,7 @@ EXAMPLES = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8")
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_can_be_read(example: str) -> None:
-    assert wire.parse_plan(example, "example", Path("/srv")).version == 1
+    assert parse_plan(example, "example", Path("/srv")).version == 1
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from driftline.errors import InputError, NotFound
 
 # ruff: noqa: E501  the table reads best with one mistake on a line
+from driftline.planfile import parse_plan, read_plan
 from driftline.wire import (
     CommandSpec,
     MonitorSpec,
@@ -21,8 +22,6 @@ from driftline.wire import (
     decode,
     digest,
     encode,
-    parse_plan,
-    read_plan,
 )
 
 WHOLE = """\

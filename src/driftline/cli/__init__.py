@@ -1,4 +1,4 @@
-"""The command line: data on stdout (`--json` for programs), everything else on stderr, the exit status as an interface."""
+"""The command line: data on stdout (`--json` for programs), all else on stderr, the exit status as an interface."""
 
 from __future__ import annotations
 

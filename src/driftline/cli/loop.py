@@ -23,7 +23,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def plan(file: Path, as_json: bool) -> None:
     """Show what `apply FILE` would change; change nothing."""
     from driftline.assemble import opened
-    from driftline.wire import read_plan
+    from driftline.planfile import read_plan
 
     with opened() as app:
         _show_difference(app.catalog.declared.plan(read_plan(file)), as_json, "would be ")
@@ -38,8 +38,8 @@ def apply(file: Path, as_json: bool) -> None:
     What FILE no longer names is removed; runs and reports stay. Nothing changes unless all of FILE is right.
     """
     from driftline.assemble import opened
+    from driftline.planfile import read_plan
     from driftline.runs.run import check_plan
-    from driftline.wire import read_plan
 
     with opened() as app:
         declared = read_plan(file)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from statistics import NormalDist, fmean, variance
 from typing import Final
 
+from driftline.constraints import Constraint
 from driftline.metrics.metric import Estimate
 
 DRIFT_BOUND: Final = 0.1
@@ -14,7 +16,7 @@ DRIFT_BOUND: Final = 0.1
 CONFIDENCE: Final = 0.95
 """At which a baseline's own blocks are measured."""
 SPREADS: Final = 3.0
-"""A window may be this many between-block standard deviations worse than the baseline."""
+"""An effect is this many between-block standard deviations, until the false-alarm budget says how many it takes."""
 MARGIN: Final = 1.25
 """A window may be this many times as far from the baseline as the baseline's blocks are from each other."""
 
@@ -77,3 +79,22 @@ def effect_of_spread(metric: str, bound: float, blocks: Iterable[Estimate | None
 def effect_of_distance(bound: float, shown: Iterable[float]) -> float:
     """The effect of a distance whose bound is `bound`, when blocks are `shown` so far from the rest of the baseline."""
     return max(0.0, MARGIN * max(shown, default=0.0) - bound)
+
+
+def required(constraint: Constraint, estimate: Estimate, confidence: float) -> float:
+    """How far beyond its bound a window must be, so that a window without drift is seldom as far.
+
+    A window differs from the baseline by sampling, which its interval tells, and by what windows of its size differ by
+    when nothing is wrong, which the blocks of the baseline told: the two add in quadrature, each at `confidence`.
+    A distance is held against the farthest block instead, so its effect stays as it is.
+    """
+    metric = constraint.metric
+    if metric in _NONE or metric == "domain_share" or constraint.effect == 0.0:
+        return constraint.effect
+    bound = constraint.low if constraint.low is not None else constraint.high
+    least = floor(metric, bound)
+    varies = constraint.effect * NormalDist().inv_cdf((1 + confidence) / 2) / SPREADS
+    if constraint.effect <= least:  # the blocks vary by less than is worth a page
+        return least
+    reach = estimate.high - estimate.value if constraint.low is not None else estimate.value - estimate.low
+    return max(least, math.hypot(varies, reach))

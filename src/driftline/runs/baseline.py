@@ -1,12 +1,14 @@
 """A baseline: what a model's data and quality looked like when all was well, and the constraints that follow.
 
-A folder with `statistics.json` and `constraints.json` in Model Monitor's format (the one source of bounds, made to be edited)
-and, where Driftline built it, `baseline.json` (how much the baseline varies by itself) and `states.bin` (its states).
+A folder with `statistics.json` and `constraints.json` in Model Monitor's format (the one source of bounds, made to be
+edited) and, where Driftline built it, `baseline.json` (how much the baseline varies by itself) and `states.bin` (its
+states).
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +22,7 @@ from driftline.dataset.dataset import Decoded, Progress
 from driftline.dialects.sagemaker_files import (
     ConstraintsFile,
     DataConstraints,
+    Effects,
     QualityConstraints,
     quality_constraints,
     read_constraints,
@@ -40,16 +43,25 @@ from driftline.schema import ProblemType
 from driftline.states.state import States
 
 VERSION = 0
-BLOCK_ROWS = 500
+BLOCK_ROWS = 250
 """A block of the baseline has at least so many rows; …"""
-MOST_BLOCKS = 60
-"""… and there are at most so many of them."""
+MOST_BLOCKS = 64
+"""… there are at most so many of them, …"""
+FEWEST_BLOCKS = 6
+"""… and neighbours are joined as long as so many are left: windows come in all sizes, and large ones vary less."""
 
 
 class _Effect(msgspec.Struct):
     metric: str
     column: str | None
     effect: float
+
+
+class _Scale(msgspec.Struct):
+    """What the baseline varies by from one block of so many rows to the next."""
+
+    rows: int
+    effects: list[_Effect]
 
 
 class _File(msgspec.Struct):
@@ -62,8 +74,7 @@ class _File(msgspec.Struct):
     problem_type: ProblemType | None
     rows: int
     dead_letters: int
-    blocks: int
-    effects: list[_Effect]
+    scales: list[_Scale]
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,8 @@ class Baseline:
     constraints: ConstraintsFile
     profile: Profile | None
     """None: only constraints are known (Model Monitor's model-quality baselines)."""
-    effects: Mapping[tuple[str, str | None], float]
+    scales: Mapping[int, Effects]
+    """The smallest effects worth acting on, by the rows of the blocks that told them."""
     own: bool
     """Whether Driftline built it."""
     digest: str
@@ -94,6 +106,12 @@ class Baseline:
     def problem(self) -> ProblemType | None:
         """The problem type of a model-quality baseline."""
         return self.constraints.problem if isinstance(self.constraints, QualityConstraints) else None
+
+    def effects(self, rows: int) -> Effects:
+        """The effects for a window of so many rows: those of the blocks that are nearest in size."""
+        if not self.scales:
+            return {}
+        return self.scales[min(self.scales, key=lambda size: abs(math.log(size / max(rows, 1))))]
 
     def data_quality(self) -> DataQuality:
         """The data-quality monitor with the domains of this baseline's constraints."""
@@ -119,7 +137,13 @@ def build(
     blocks = max(1, min(MOST_BLOCKS, table.rows // BLOCK_ROWS))
     parts = [Profile(s, columns) for s in engine.fold_blocks(monitor.plan(columns), table, blocks, progress)]
     whole = Profile(_merged(p.states for p in parts), columns)
-    suggested = list(monitor.suggest(whole, parts))
+    scales = {}
+    while True:
+        suggested = list(monitor.suggest(whole, parts))
+        scales[table.rows // len(parts)] = suggested
+        if len(parts) < 2 * FEWEST_BLOCKS:
+            break
+        parts = [Profile(_merged(p.states for p in parts[i : i + 2]), columns) for i in range(0, len(parts) - 1, 2)]
     file = _File(
         version=VERSION,
         kind=monitor.kind,
@@ -128,8 +152,7 @@ def build(
         problem_type=monitor.problem if isinstance(monitor, ModelQuality) else None,
         rows=table.rows,
         dead_letters=decoded.intake.dead,
-        blocks=len(parts),
-        effects=[_Effect(c.metric, c.column, c.effect) for c in suggested],
+        scales=[_Scale(r, [_Effect(c.metric, c.column, c.effect) for c in cs]) for r, cs in scales.items()],
     )
     return {
         **_model_monitor_files(monitor, whole, suggested, now),
@@ -185,7 +208,7 @@ def load(folder: Path) -> Baseline:
         where=str(folder),
         constraints=constraints,
         profile=_profile(files, constraints, folder),
-        effects={} if own is None else {(e.metric, e.column): e.effect for e in own.effects},
+        scales={} if own is None else {s.rows: {(e.metric, e.column): e.effect for e in s.effects} for s in own.scales},
         own=own is not None,
         digest=digest.hexdigest(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from driftline.constraints import Constraint, Judgement, Mode, Verdict, judge, overall, per_test_confidence
 from driftline.dataset.dataset import Coverage, Dataset, Join, Progress
@@ -11,11 +11,12 @@ from driftline.dialects.sagemaker_files import DataConstraints, QualityConstrain
 from driftline.engines.engine import Engine
 from driftline.errors import InputError
 from driftline.metrics.metric import Measurement
+from driftline.monitors.effects import required
 from driftline.monitors.model_quality import ModelQuality
 from driftline.monitors.monitor import Monitor, Profile
 from driftline.runs.baseline import Baseline
 
-CHECK_BUDGET = 0.05
+CHECK_BUDGET = 0.01
 """Probability of any false alarm in a window without drift, where nobody states a budget."""
 UNCONSTRAINED_CONFIDENCE = 0.95
 
@@ -49,10 +50,18 @@ class Question:
     baseline: Baseline
     mode: Mode
     budget: float = CHECK_BUDGET
+    metrics: tuple[str, ...] | None = None
+    """Judge only these metrics; None: all that have a constraint. Fewer tests share the budget, so each sees more."""
+    columns: tuple[str, ...] | None = None
 
-    def constraints(self) -> tuple[Constraint, ...]:
-        """The constraints of the baseline in this mode."""
-        return constraints_of(self.baseline.constraints, self.mode, self.baseline.effects)
+    def constraints(self, rows: int) -> tuple[Constraint, ...]:
+        """The constraints of the baseline in this mode, for a window of so many rows."""
+        found = constraints_of(self.baseline.constraints, self.mode, self.baseline.effects(rows))
+        return tuple(
+            c
+            for c in found
+            if (self.metrics is None or c.metric in self.metrics) and (self.columns is None or c.column in self.columns)
+        )
 
 
 def evaluate(question: Question, dataset: Dataset, engine: Engine, progress: Progress | None = None) -> Outcome:
@@ -80,24 +89,31 @@ def evaluate(question: Question, dataset: Dataset, engine: Engine, progress: Pro
             f"predictions of the window",
             coverage,
         )
-    return judged(question, Profile(folded.states, tuple(columns)), coverage)
+    rows = table.rows if coverage is None else coverage.labelled
+    return judged(question, Profile(folded.states, tuple(columns)), rows, coverage)
 
 
-def judged(question: Question, profile: Profile, coverage: Coverage | None) -> Outcome:
-    """What the profile of a window says."""
-    constraints = question.constraints()
+def judged(question: Question, profile: Profile, rows: int, coverage: Coverage | None) -> Outcome:
+    """What the profile of a window of so many rows says."""
+    constraints = question.constraints(rows)
     confidence = per_test_confidence(question.budget, len(constraints)) if constraints else UNCONSTRAINED_CONFIDENCE
     measurements = tuple(question.monitor.measure(profile, question.baseline.profile, confidence))
     measurements += _unmeasured(measurements, constraints)
-    rows = next((int(m.value) for m in measurements if m.metric == "rows" and m.value is not None), None)
-    rows = rows if coverage is None else coverage.labelled
     known = {(m.metric, m.column): m for m in measurements}
     judgements = tuple(
-        judge(c, known[c.metric, c.column], question.mode, confidence=confidence, rows=rows) for c in constraints
+        _judge(question, c, known[c.metric, c.column], confidence=confidence, rows=rows) for c in constraints
     )
     verdict = overall(judgements) if judgements else Verdict.UNKNOWN
-    reason = None if judgements else "the baseline has no constraints (or its evaluation is disabled)"
+    reason = None if judgements else "there is no constraint to judge: the baseline has none, or all are switched off"
     return Outcome(verdict, reason, question.mode, confidence, measurements, judgements, profile, coverage)
+
+
+def _judge(
+    question: Question, constraint: Constraint, measurement: Measurement, *, confidence: float, rows: int
+) -> Judgement:
+    if measurement.estimate is not None and question.mode is Mode.CONFIDENT:
+        constraint = replace(constraint, effect=required(constraint, measurement.estimate, confidence))
+    return judge(constraint, measurement, question.mode, confidence=confidence, rows=rows)
 
 
 def nothing(question: Question, reason: str, coverage: Coverage | None = None) -> Outcome:

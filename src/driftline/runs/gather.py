@@ -135,13 +135,15 @@ def _labels(job: Job, found: Listing, store: ObjectStore, cache: Path, progress:
 def _lost(job: Job, window: Window, store: ObjectStore) -> dict[str, int]:
     if job.endpoint.capture is not None:
         return {}
-    return dict(stored_counters(store, job.spec.endpoint, job.endpoint.variant, window).dropped)
+    counters = stored_counters(store, job.spec.endpoint, job.endpoint.variant, window)
+    lost = dict(counters.dropped)
+    if counters.pending > 0:
+        lost["never written: the process ended, or is still at it"] = counters.pending
+    return lost
 
 
 def _fingerprint(dataset: Dataset, found: Listing, cache: Path) -> str:
     table = dataset.predictions if isinstance(dataset, Join) else dataset
-    if table.rows == 0:
-        return hashlib.sha256(b"no data" + found.digest.encode() * bool(found.captured)).hexdigest()
-    if isinstance(dataset, Join) and dataset.labels.rows == 0:
-        dataset = dataset.predictions
+    if table.rows == 0 or not isinstance(dataset, Join) or dataset.labels.rows == 0:
+        return Listing(found.captured, ()).digest  # captured files never change, and no label matters here
     return content_fingerprint(dataset, cache)

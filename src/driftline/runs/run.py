@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from driftline.alarms import violations_for
 from driftline.catalog.alarming import Change
 from driftline.catalog.catalog import Catalog
 from driftline.catalog.ledger import Measured, Run, RunStatus
@@ -16,16 +18,19 @@ from driftline.dataset.dataset import Answers, Progress
 from driftline.dialects.sagemaker_files import VIOLATIONS
 from driftline.engines.engine import Engine
 from driftline.errors import DriftlineError, NotFound, Unavailable
+from driftline.monitors.monitor import Monitor
 from driftline.objects.store import ObjectStore
 from driftline.runs.baseline import load
-from driftline.runs.evaluate import CHECK_BUDGET, Outcome, Question, evaluate, same_kind
+from driftline.runs.evaluate import Outcome, Question, evaluate, same_kind
 from driftline.runs.gather import Gathered, Job, Listing, gather, listing
 from driftline.runs.oneoff import quality_monitor
 from driftline.runs.report import About, report_files
 from driftline.schema import ProblemType
 from driftline.windows import Due
-from driftline.wire import PlanFile
+from driftline.wire import AlarmSpec, PlanFile
 
+MOST_PAGES: Final = 0.05
+"""Where windows are long, a budget per month could allow a false alarm in every other one: not more than this."""
 _LEADING: Final = 40
 """So many digits of a fingerprint tell inputs apart where a time follows them."""
 
@@ -63,15 +68,20 @@ def job_of(catalog: Catalog, name: str) -> Job:
     )
 
 
-def question_of(job: Job) -> Question:
-    """What the monitor asks of each window, with its share of the false-alarm budget."""
+def question_of(job: Job, alarms: Iterable[AlarmSpec]) -> Question:
+    """What the monitor asks of each window, with its share of the false-alarm budget.
+
+    Args:
+        alarms: those that watch the monitor; one that waits for M of N windows leaves each window more of the budget.
+    """
     mode = Mode(job.spec.mode) if job.spec.mode is not None else job.baseline.mode
-    budget = min(CHECK_BUDGET, job.spec.false_alarms_per_month / job.schedule.windows_per_month)
-    if job.spec.kind == "data-quality":
-        return Question(job.baseline.data_quality(), job.baseline, mode, budget)
-    answers = Answers(job.endpoint.prediction, job.endpoint.probability, job.endpoint.threshold)
-    problem = job.endpoint.problem_type or job.baseline.problem or ProblemType.BINARY
-    return Question(quality_monitor(problem, answers), job.baseline, mode, budget)
+    pages = min(MOST_PAGES, job.spec.false_alarms_per_month / job.schedule.windows_per_month)
+    budget = min((violations_for(pages, a.datapoints, a.of) for a in alarms), default=pages)
+    monitor: Monitor = job.baseline.data_quality()
+    if job.needs_labels:
+        answers = Answers(job.endpoint.prediction, job.endpoint.probability, job.endpoint.threshold)
+        monitor = quality_monitor(job.endpoint.problem_type or job.baseline.problem or ProblemType.BINARY, answers)
+    return Question(monitor, job.baseline, mode, budget, job.spec.metrics, job.spec.columns)
 
 
 def perform(
@@ -137,7 +147,7 @@ def _owed(job: Job, due: Due, fingerprint: str, site: Site, now: datetime) -> bo
 
 def _work(run: Run, job: Job, gathered: Gathered, site: Site, now: datetime, progress: Progress | None) -> Ran:
     try:
-        question = question_of(job)
+        question = question_of(job, _alarms(job, site.catalog))
         outcome = evaluate(question, gathered.dataset, site.engine, progress)
         about = About(job.name, job.spec.endpoint, run.due.scheduled_at)
         files = report_files(outcome, question, gathered.inputs, about, now)
@@ -146,6 +156,10 @@ def _work(run: Run, job: Job, gathered: Gathered, site: Site, now: datetime, pro
     except DriftlineError as why:
         return _failed(run, site, why, now)
     return Ran(site.catalog.ledger.run(run.id), tuple(site.catalog.alarms.settle(job.name, now)))
+
+
+def _alarms(job: Job, catalog: Catalog) -> list[AlarmSpec]:
+    return [alarm for alarm in catalog.declared.alarms().values() if alarm.monitor == job.name]
 
 
 def _failed(run: Run, site: Site, why: DriftlineError, now: datetime) -> Ran:
@@ -191,6 +205,6 @@ def check_plan(plan: PlanFile) -> None:
     for name, spec in plan.monitors.items():
         baseline = load(Path(plan.baselines[spec.baseline]))
         job = Job(name, spec, plan.endpoints[spec.endpoint], spec.schedule.schedule(), baseline)
-        same_kind(question_of(job))
+        same_kind(question_of(job, [a for a in plan.alarms.values() if a.monitor == name]))
         if spec.preprocess is not None and not Path(spec.preprocess).is_file():
             raise NotFound(f"monitor {name!r}: there is no preprocess script {spec.preprocess}")

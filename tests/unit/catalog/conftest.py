@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from driftline.catalog.catalog import Catalog, open_catalog
-from driftline.wire import PlanFile, parse_plan
+from driftline.planfile import parse_plan
+from driftline.wire import PlanFile
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -1,0 +1,1 @@
+"""What to read, and how it is decoded: sources to typed tables."""

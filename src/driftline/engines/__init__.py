@@ -1,0 +1,1 @@
+"""Engines execute: they fold datasets into states."""

@@ -24,7 +24,7 @@ demo: setup  ## the main job on real data, in under two minutes
 	$(BIN)/driftline demo --output demo
 
 bench: setup  ## speed and memory, side by side with the raw limits and the peers
-	$(BIN)/python -m bench.all
+	$(BIN)/python bench/all.py
 
 docs: setup  ## run the examples in the documentation
 	$(BIN)/pytest -q tests/docs src

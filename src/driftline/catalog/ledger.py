@@ -78,6 +78,8 @@ class Run:
     report: str | None
     rows: int | None
     coverage: float | None
+    asked: bool = False
+    """Somebody asked for this window by hand, and the schedule does not know it: no alarm counts it."""
 
     @property
     def window(self) -> Window:
@@ -102,7 +104,15 @@ class Ledger:
         return noted
 
     def claim(
-        self, monitor: str, due: Due, inputs: str, *, owner: str, now: datetime, lease: timedelta = LEASE
+        self,
+        monitor: str,
+        due: Due,
+        inputs: str,
+        *,
+        owner: str,
+        now: datetime,
+        lease: timedelta = LEASE,
+        asked: bool = False,
     ) -> Run | None:
         """Take the window to work on, or None if there is nothing to do.
 
@@ -112,6 +122,7 @@ class Ledger:
 
         Args:
             inputs: a fingerprint of all that the run will read, at most 64 characters.
+            asked: whether somebody asked for this window by hand, and the schedule does not know it.
         """
         taken: dict[str, Any] = {
             "status": RunStatus.RUNNING,
@@ -125,7 +136,8 @@ class Ledger:
                 latest = _latest(connection, monitor, due.window)
                 if latest is None or (latest.status in _ENDED and latest.inputs != inputs):
                     revision = 0 if latest is None else latest.revision + 1
-                    return _insert(connection, monitor, due, revision, attempts=1, created_at=now, **taken)
+                    more = {"attempts": 1, "asked": asked, "created_at": now}
+                    return _insert(connection, monitor, due, revision, **more, **taken)
                 if not _takeable(connection, latest, now):
                     return None
                 values = taken | {"attempts": latest.attempts + 1, "retry_at": None}
@@ -185,10 +197,10 @@ class Ledger:
                 connection.execute(sa.insert(measurements), rows)
 
     def last_scheduled(self, monitor: str) -> datetime | None:
-        """The latest scheduled time that has a run: the place from which to look for windows that are due."""
+        """The latest time of the schedule that has a run: the place from which to look for windows that are due."""
         query = sa.select(sa.func.max(runs.c.scheduled_at, type_=runs.c.scheduled_at.type))
         with self.database.read() as connection:
-            return connection.execute(query.where(runs.c.monitor == monitor)).scalar()
+            return connection.execute(query.where(runs.c.monitor == monitor, ~runs.c.asked)).scalar()
 
     def latest(self, monitor: str, window: Window) -> Run | None:
         """The newest revision of the window, whatever its status."""
@@ -203,18 +215,26 @@ class Ledger:
             raise NotFound(f"there is no run {run_id}")
         return _run(found)
 
-    def runs(self, monitor: str | None = None, status: RunStatus | None = None, limit: int = 100) -> list[Run]:
-        """The runs, newest window first."""
+    def runs(
+        self,
+        monitor: str | None = None,
+        status: RunStatus | None = None,
+        limit: int = 100,
+        after: datetime | None = None,
+    ) -> list[Run]:
+        """The runs, newest window first; with `after`, only those scheduled later than that."""
         query = sa.select(runs).order_by(runs.c.scheduled_at.desc(), runs.c.id.desc()).limit(limit)
         if monitor is not None:
             query = query.where(runs.c.monitor == monitor)
         if status is not None:
             query = query.where(runs.c.status == status)
+        if after is not None:
+            query = query.where(runs.c.scheduled_at > after)
         with self.database.read() as connection:
             return [_run(row) for row in connection.execute(query)]
 
     def history(self, monitor: str, limit: int = 1000) -> list[Run]:
-        """The last `limit` windows in the order of time, each with its newest revision that is done."""
+        """The last `limit` windows of the schedule in the order of time, each with its newest revision that is done."""
         with self.database.read() as connection:
             return history(connection, monitor, limit)
 
@@ -232,7 +252,7 @@ def history(connection: sa.Connection, monitor: str, limit: int) -> list[Run]:
     """As `Ledger.history`, inside a transaction."""
     newest = (
         sa.select(sa.func.max(runs.c.id))
-        .where(runs.c.monitor == monitor, runs.c.status == RunStatus.DONE)
+        .where(runs.c.monitor == monitor, runs.c.status == RunStatus.DONE, ~runs.c.asked)
         .group_by(runs.c.window_start, runs.c.window_end)
     )
     query = sa.select(runs).where(runs.c.id.in_(newest)).order_by(runs.c.scheduled_at.desc(), runs.c.window_end.desc())

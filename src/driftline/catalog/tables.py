@@ -106,6 +106,8 @@ runs: Final = sa.Table(
     sa.Column("report", sa.Text),
     sa.Column("rows", sa.BigInteger),
     sa.Column("coverage", sa.Double),
+    # Somebody asked for this window by hand, and the schedule does not know it: no alarm counts it.
+    sa.Column("asked", sa.Boolean, nullable=False, default=False),
     sa.UniqueConstraint("monitor", "window_start", "window_end", "revision"),
     sa.Index(None, "monitor", "scheduled_at"),
     sa.Index(None, "status", "scheduled_at"),

@@ -200,3 +200,14 @@ def test_of_several_processes_that_claim_a_window_at_once_exactly_one_wins(appli
     assert [process.returncode for process in started] == [0, 0, 0]
     assert sum(won) == 20
     assert len(applied.ledger.runs()) == 20
+
+
+def test_a_window_asked_for_by_hand_is_neither_history_nor_the_last_scheduled(applied: Catalog) -> None:
+    applied.ledger.finish(claimed(applied), Outcome(Verdict.HOLDS), NOW)
+    later = Due(NOW + DAY / 2, Window(NOW, NOW + DAY / 2))
+    asked = applied.ledger.claim(MONITOR, later, "x", owner="one", now=NOW + DAY, asked=True)
+    assert asked is not None
+    applied.ledger.finish(asked, Outcome(Verdict.VIOLATED), NOW + DAY)
+    assert [run.window for run in applied.ledger.history(MONITOR)] == [DUE.window]
+    assert applied.ledger.last_scheduled(MONITOR) == NOW
+    assert [run.asked for run in applied.ledger.runs(after=NOW)] == [True]

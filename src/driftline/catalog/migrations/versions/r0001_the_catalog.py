@@ -76,6 +76,7 @@ def _runs() -> None:
         sa.Column("report", sa.Text),
         sa.Column("rows", sa.BigInteger),
         sa.Column("coverage", sa.Double),
+        _column("asked", sa.Boolean),
         sa.UniqueConstraint(
             "monitor", "window_start", "window_end", "revision", name="uq_runs_monitor_window_start_window_end_revision"
         ),

@@ -52,14 +52,25 @@ class App:
     environ: Mapping[str, str]
 
     def channels(self) -> dict[str, Channel]:
-        """The declared channels by name."""
-        found: dict[str, Channel] = {}
+        """The declared channels by name, without those that this process cannot serve: see `unserved`."""
+        return {name: found for name, found in self._channels() if not isinstance(found, InputError)}
+
+    def unserved(self) -> list[str]:
+        """Why declared channels cannot be served here: a variable of the environment is not set, say.
+
+        Their notices wait, and the monitors run all the same.
+        """
+        return [f"channel {name}: {found}" for name, found in self._channels() if isinstance(found, InputError)]
+
+    def _channels(self) -> Iterator[tuple[str, Channel | InputError]]:
         for name, spec in self.catalog.declared.channels().items():
-            if isinstance(spec, WebhookSpec):
-                found[name] = Webhook.of(spec, self.environ, self.clock)
-            else:
-                found[name] = Command.of(spec)
-        return found
+            try:
+                yield (
+                    name,
+                    Webhook.of(spec, self.environ, self.clock) if isinstance(spec, WebhookSpec) else Command.of(spec),
+                )
+            except InputError as why:
+                yield name, why
 
 
 @contextmanager

@@ -43,7 +43,9 @@ def deliver(catalog: Catalog, channels: Mapping[str, Channel], now: datetime) ->
     """
     done = Delivered()
     specs = catalog.declared.channels()
-    while (told := catalog.outbox.claim(now)) is not None:
+    began, start = monotonic(), now
+    # A claim lasts a minute: counted from the start of a long round, another process would send the notice as well.
+    while (told := catalog.outbox.claim(now := start + timedelta(seconds=int(monotonic() - began)))) is not None:
         spec, channel = specs.get(told.channel), channels.get(told.channel)
         if told.attempts > ATTEMPTS and not isinstance(spec, wire.CommandSpec):
             catalog.outbox.failed(told, f"given up after {ATTEMPTS} attempts; the last said: {told.detail}")

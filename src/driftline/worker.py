@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Event
@@ -10,16 +11,19 @@ from typing import Final
 
 from driftline.catalog.ledger import Run, RunStatus
 from driftline.channels.channel import Channel
+from driftline.dataset.compact import pruned
 from driftline.dataset.dataset import Progress
 from driftline.errors import Conflict, DriftlineError, InputError
 from driftline.notify import Delivered, deliver
 from driftline.runs.gather import Job
+from driftline.runs.lease import Passing
 from driftline.runs.run import Ran, Site, job_of, perform
 from driftline.windows import Due, Window, due
 
 Clock = Callable[[], datetime]
 Tell = Callable[[str], None]
 MOST_WAITING: Final = 10_000
+_DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,34 +35,57 @@ class Tick:
     problems: tuple[str, ...]
 
 
-def tick(site: Site, channels: Mapping[str, Channel], now: datetime, seen: Callable[[Ran], None] | None = None) -> Tick:
+def tick(
+    site: Site,
+    channels: Mapping[str, Channel],
+    now: datetime,
+    seen: Callable[[Ran], None] | None = None,
+    stop: Event | None = None,
+) -> Tick:
     """One round: every monitor's open windows in the order of time, then the notices that are due.
 
-    A monitor that cannot be run (its baseline is gone, say) is a problem that is told; the others go on.
+    A monitor or a window that cannot be run (its baseline is gone, say) is a problem that is told; the others go on.
+
+    Args:
+        stop: once it is set, the round ends after the window it is at.
     """
     ran: list[Ran] = []
     problems: list[str] = []
+    time, stop = Passing(now), stop or Event()
+    keep = _DAY
     for name in site.catalog.declared.monitors():
-        try:
-            for one in _monitor(name, site, now):
-                ran.append(one)
-                if seen is not None:
-                    seen(one)
-        except DriftlineError as why:
-            problems.append(f"monitor {name}: {why}")
-    return Tick(tuple(ran), deliver(site.catalog, channels, now), tuple(problems))
+        with _survived(f"monitor {name}", problems):
+            job = job_of(site.catalog, name)
+            keep = max(keep, job.schedule.late + job.schedule.grace + _DAY)
+            site.catalog.alarms.settle(name, time.now())  # where the process died between a result and its alarms
+            for window in open_windows(job, site, now):
+                if stop.is_set():
+                    break
+                with _survived(f"monitor {name}, window {window.window}", problems):
+                    one = perform(job, window, site, time.now())
+                    if one is not None:
+                        ran.append(one)
+                        if seen is not None:
+                            seen(one)
+    delivered = Delivered()
+    with _survived("notices", problems):
+        delivered = deliver(site.catalog, channels, time.now())
+    with _survived("cache", problems):
+        pruned(site.cache, keep)
+    return Tick(tuple(ran), delivered, tuple(problems))
 
 
-def _monitor(name: str, site: Site, now: datetime) -> Iterator[Ran]:
-    job = job_of(site.catalog, name)
-    site.catalog.alarms.settle(name, now)  # where the process died between a result and its alarms
-    for window in open_windows(job, site, now):
-        try:
-            ran = perform(job, window, site, now)
-        except Conflict:  # another worker took it over
-            continue
-        if ran is not None:
-            yield ran
+@contextmanager
+def _survived(what: str, problems: list[str]) -> Iterator[None]:
+    """Whatever goes wrong inside is a problem that is told, and ends nothing else."""
+    try:
+        yield
+    except Conflict:  # another worker took it over
+        pass
+    except DriftlineError as why:
+        problems.append(f"{what}: {why}")
+    except Exception as why:  # noqa: BLE001  the one place that must survive everything
+        problems.append(f"{what}: {type(why).__name__}: {why}")
 
 
 def open_windows(job: Job, site: Site, now: datetime) -> list[Due]:
@@ -73,7 +100,9 @@ def open_windows(job: Job, site: Site, now: datetime) -> list[Due]:
     }
     since = site.catalog.declared.monitor_since(job.name)
     reach = max(since, now - job.schedule.late - job.schedule.grace)
-    return sorted(waiting | set(due(job.schedule, reach, now)))
+    # Out of the ledger, not out of the schedule: a new schedule does not look at the past through its own windows.
+    late = {run.due for run in ledger.runs(job.name, limit=MOST_WAITING, after=reach) if not run.asked}
+    return sorted(waiting | late)
 
 
 def note_due(job: Job, site: Site, now: datetime) -> None:
@@ -95,33 +124,53 @@ def run_window(
 ) -> Run:
     """Run one monitor over one window (default: the last closed one), whatever its schedule says of the time.
 
+    A window that the schedule does not know is judged like any other, but no alarm counts it. One that failed is
+    tried again, whatever it failed of.
+
     Returns:
         The run: a new one, or the one that looked at the same inputs before.
 
     Raises:
         InputError: the window is not closed yet, or no window of the monitor is.
+        Conflict: another worker is at this window.
     """
     job = job_of(site.catalog, name)
     note_due(job, site, now)
-    asked = _asked(job, site, window, now)
-    ran = perform(job, asked, site, now, again=again, progress=progress)
-    done = ran.run if ran is not None else site.catalog.ledger.latest(name, asked.window)
-    if done is None:
-        raise Conflict(f"monitor {name!r}: another worker is at window {asked.window}; try again when it is done")
+    asked = _asked(job, window, now)
+    before = site.catalog.ledger.latest(name, asked.due.window)
+    again = again or (before is not None and before.status is RunStatus.FAILED)
+    by_hand = not asked.scheduled
+    ran = perform(job, asked.due, site, now, again=again, asked=by_hand, progress=progress)
+    done = ran.run if ran is not None else site.catalog.ledger.latest(name, asked.due.window)
+    if done is None or done.status in (RunStatus.RUNNING, RunStatus.DUE):
+        who = "another worker" if done is None or done.owner is None else f"worker {done.owner}"
+        raise Conflict(f"monitor {name!r}: {who} is at window {asked.due.window}; try again when it is done")
     return done
 
 
-def _asked(job: Job, site: Site, window: Window | None, now: datetime) -> Due:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    due: Due
+    scheduled: bool
+    """Whether it is a window of the schedule."""
+
+
+def _asked(job: Job, window: Window | None, now: datetime) -> _Asked:
     if window is None:
-        noted = site.catalog.ledger.runs(job.name, limit=1)
-        closed = [run.due for run in noted] or list(due(job.schedule, now - timedelta(days=40), now))
-        if not closed:
-            raise InputError(f"no window of monitor {job.name!r} has closed yet; name one with --window START/END")
-        return closed[-1]
+        for back in (_DAY / 12, 2 * _DAY, 40 * _DAY, 800 * _DAY):
+            closed = list(due(job.schedule, now - back, now))
+            if closed:
+                return _Asked(closed[-1], True)
+        raise InputError(f"no window of monitor {job.name!r} has closed yet; name one with --window START/END")
     if window.end > now:
         raise InputError(f"window {window} is not closed yet: it ends in {window.end - now}")
-    noted_run = site.catalog.ledger.latest(job.name, window)
-    return noted_run.due if noted_run is not None else Due(window.end, window)
+    schedule = job.schedule
+    # The schedule's fire for this window comes when it ends, or later by the end offset.
+    until = schedule.ready_at(window.end + (schedule.end_offset or timedelta(0)) + _DAY)
+    for one in due(schedule, window.end - timedelta(seconds=1), until):
+        if one.window == window:
+            return _Asked(one, True)
+    return _Asked(Due(window.end, window), False)
 
 
 def loop(
@@ -129,14 +178,14 @@ def loop(
 ) -> None:
     """Tick until `stop` is set."""
     while not stop.is_set():
-        try:
-            done = tick(site, channels(), clock(), lambda ran: tell(describe(ran)))
-            for problem in done.problems:
-                tell(problem)
+        problems: list[str] = []
+        with _survived("this round", problems):
+            done = tick(site, channels(), clock(), lambda ran: tell(describe(ran)), stop)
+            problems += done.problems
             for key in done.delivered.failed:
                 tell(f"notice {key} could not be delivered; see `driftline alarms --notices`")
-        except Exception as why:  # noqa: BLE001  the one place that must survive everything
-            tell(f"this round failed: {type(why).__name__}: {why}")
+        for problem in problems:
+            tell(problem)
         stop.wait(pause.total_seconds())
 
 

@@ -65,6 +65,8 @@ def worker(once: bool, every: int) -> None:
     """Run what is due, look again at windows with late labels, deliver notices; until stopped.
 
     Several workers may share a catalog: each window is worked on by one.
+
+    Exit status with --once: 0 all was done, 1 a run failed, or a notice could not be delivered.
     """
     import signal
     from datetime import timedelta
@@ -74,11 +76,17 @@ def worker(once: bool, every: int) -> None:
     from driftline.worker import describe, loop, tick
 
     with opened() as app:
+        unserved = app.unserved()
+        for problem in unserved:
+            say(problem)
         if once:
             done = tick(app.site, app.channels(), app.clock(), lambda ran: say(describe(ran)))
             for problem in done.problems:
                 say(problem)
-            sys.exit(1 if done.problems or any(r.failure for r in done.ran) else 0)
+            for key in done.delivered.failed:
+                say(f"notice {key} could not be delivered; see `driftline alarms --notices`")
+            failed = done.problems or done.delivered.failed or unserved or any(r.failure for r in done.ran)
+            sys.exit(1 if failed else 0)
         stop = Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())

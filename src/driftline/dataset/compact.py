@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
+from datetime import timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 from driftline.dataset.dataset import Answers, Captured, Decoded, Files, Intake, Progress, Table
 from driftline.dataset.decode import decode
-from driftline.dataset.decode_labels import decode_labels
+from driftline.dataset.decode_labels import decode_labels, joined_labels
 from driftline.dataset.fingerprint import labels_fingerprint, source_fingerprint
 from driftline.errors import Corrupt
 
+LABEL_DAYS: Final = "label-days"
+NOTES: Final = "fingerprints"
+"""Folder of the notes that runs leave about windows whose inputs they know."""
 _ACCOUNT: Final = "decoded.json"
+_SUPERSEDED: Final = timedelta(hours=1)
+"""So long after its last use the former state of a day of labels may still be read by a slow run."""
+_BROKEN_OFF: Final = timedelta(days=1)
+_EVERY: Final = timedelta(hours=1)
 
 
 def decode_cached(
@@ -42,17 +53,30 @@ def decode_cached(
 def decode_labels_cached(
     cache: Path, paths: tuple[Path, ...], *, path: str | None = None, progress: Progress | None = None
 ) -> Decoded:
-    """`decode_labels`, or what it gave for the same files before."""
+    """`decode_labels`, or what it gave for the same files before.
 
-    def fresh(into: Path) -> Decoded:
-        return decode_labels(paths, into, path=path, progress=progress)
+    Each day of uploads (the folder above the hours) is decoded for itself: a new label costs one day, not all of them,
+    and the windows share the days. Of a day there may be several states; `pruned` removes those that are superseded.
+    """
 
-    return _cached(cache / labels_fingerprint(paths, path), fresh)
+    def decoded(of: tuple[Path, ...], folder: Path) -> Decoded:
+        return _cached(folder, lambda into: decode_labels(of, into, path=path, progress=progress))
+
+    days = [(day, tuple(files)) for day, files in groupby(paths, lambda file: file.parent.parent)]
+    if len(days) < 2:
+        return decoded(paths, cache / labels_fingerprint(paths, path))
+    found = [decoded(files, _day(cache, day, path) / labels_fingerprint(files, path)) for day, files in days]
+    return _cached(cache / f"j{labels_fingerprint(paths, path)}", lambda into: joined_labels(found, into))
+
+
+def _day(cache: Path, day: Path, path: str | None) -> Path:
+    return cache / LABEL_DAYS / hashlib.sha256(f"{day}\n{path}".encode(errors="surrogateescape")).hexdigest()[:32]
 
 
 def _cached(folder: Path, fresh: Callable[[Path], Decoded]) -> Decoded:
-    if (folder / _ACCOUNT).exists():
-        return _load(folder)
+    known = _known(folder)
+    if known is not None:
+        return known
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside its place, so that the renaming stays within one file system.
     partial = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
@@ -62,8 +86,8 @@ def _cached(folder: Path, fresh: Callable[[Path], Decoded]) -> Decoded:
             partial.rename(folder)
         except OSError:
             # Another process was faster, and its result is as good; a folder without an account is what a crash left.
-            if not (folder / _ACCOUNT).exists():
-                shutil.rmtree(folder)
+            if _known(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)
                 partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -89,6 +113,17 @@ def _relative(path: Path, folder: Path) -> str:
     return path.name if path.parent == folder else str(path.absolute())
 
 
+def _known(folder: Path) -> Decoded | None:
+    """What lies in the folder, marked as used just now; None where nothing whole does: it can be decoded anew."""
+    try:
+        os.utime(folder / _ACCOUNT)
+        found = _load(folder)
+    except (FileNotFoundError, Corrupt):
+        return None
+    files = (*found.table.paths, *(() if found.dead_letters is None else (found.dead_letters,)))
+    return found if all(file.is_file() for file in files) else None
+
+
 def _load(folder: Path) -> Decoded:
     try:
         account = json.loads((folder / _ACCOUNT).read_text(encoding="utf-8"))
@@ -97,3 +132,61 @@ def _load(folder: Path) -> Decoded:
         return Decoded(table, Intake(**account["intake"]), None if letters is None else folder / letters)
     except (ValueError, KeyError, TypeError) as why:
         raise Corrupt(f"{str(folder / _ACCOUNT)!r} is not the account of a decoded source; remove its folder") from why
+
+
+def pruned(cache: Path, keep: timedelta) -> int:
+    """Remove what nobody has used for so long, looking at most once an hour; says how many results went.
+
+    Any number of processes may share the cache: what is used is marked as used, and what was removed a moment too
+    early is decoded again. The file system's own clock counts, for that is what the marks are made with.
+    """
+    mark = cache / ".pruned"
+    try:
+        before = mark.stat().st_mtime if mark.exists() else 0.0
+        mark.touch()
+        now = mark.stat().st_mtime
+    except OSError:  # there is no cache yet, or it cannot be written
+        return 0
+    if now - before < _EVERY.total_seconds():
+        return 0
+    gone = [folder for folder in cache.iterdir() if _old(folder / _ACCOUNT, now, keep)]
+    for day in (cache / LABEL_DAYS).glob("*"):
+        states = sorted(day.iterdir(), key=_used)
+        gone += [s for s in states[:-1] if _old(s / _ACCOUNT, now, min(keep, _SUPERSEDED))]
+        gone += [s for s in states[-1:] if _old(s / _ACCOUNT, now, keep)]
+    for folder in gone:
+        _remove(folder)
+        if folder.parent != cache:
+            with suppress(OSError):
+                folder.parent.rmdir()  # a day without any state left
+    for broken in (*cache.glob(".*-*"), *(cache / LABEL_DAYS).glob("*/.*-*")):
+        if _old(broken, now, _BROKEN_OFF):
+            shutil.rmtree(broken, ignore_errors=True)
+    for note in (cache / NOTES).glob("*/*"):
+        if _old(note, now, keep):
+            note.unlink(missing_ok=True)
+    return len(gone)
+
+
+def _remove(folder: Path) -> None:
+    """Take the folder away whole: nobody finds an account whose rows are half gone."""
+    away = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        folder.rename(away)
+    except OSError:  # another process was faster
+        return
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def _used(folder: Path) -> float:
+    try:
+        return (folder / _ACCOUNT).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _old(path: Path, now: float, keep: timedelta) -> bool:
+    try:
+        return now - path.stat().st_mtime > keep.total_seconds()
+    except OSError:
+        return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +15,7 @@ from driftline.dataset.dataset import Decoded, Intake, Progress, Table
 from driftline.dataset.decode_json import bury, read_documents
 from driftline.dataset.duck import ask, parts
 from driftline.dataset.lines import Lines, files_below
-from driftline.dataset.tables import Work, working
+from driftline.dataset.tables import DEAD, Work, working
 from driftline.dataset.truths import truths
 from driftline.schema import ID, LABEL, ORDINAL
 
@@ -67,7 +69,7 @@ def decode_labels(
                 rows += batch.num_rows
                 if batch.num_rows:
                     writer.write_batch(batch)
-        duplicates, contradictions = _again(target, work)
+        duplicates, contradictions = _again((target,), work)
         intake = Intake(
             files=len(files), records=records + work.dead.lines, rows=rows, dead=work.dead.count, duplicates=duplicates,
             contradictions=contradictions, reasons=dict(work.dead.reasons),
@@ -101,9 +103,34 @@ def _labels(lines: Lines, files: tuple[Path, ...], work: Work, path: str | None)
     return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
 
 
-def _again(path: Path, work: Work) -> tuple[int, int]:
-    view = f'SELECT "{ID}" AS id, "{ORDINAL}" AS ordinal, "{LABEL}" AS label FROM read_parquet($path)'  # noqa: S608
+def joined_labels(parts: Sequence[Decoded], into: Path) -> Decoded:
+    """Labels that were decoded part by part, as one: the rows stay where they are, the accounts become one."""
+    into.mkdir(parents=True, exist_ok=True)
+    paths = tuple(path for part in parts for path in part.table.paths)
+    with working(into, None) as work:
+        duplicates, contradictions = _again(paths, work)
+    intakes, reasons = [part.intake for part in parts], Counter[str]()
+    for intake in intakes:
+        reasons.update(intake.reasons)
+    whole = Intake(
+        **{name: sum(getattr(i, name) for i in intakes) for name in ("files", "records", "rows", "dead")},
+        duplicates=duplicates,
+        contradictions=contradictions,
+        reasons=dict(reasons),
+    )
+    letters = [part.dead_letters for part in parts if part.dead_letters is not None]
+    if letters:
+        with (into / DEAD).open("wb") as file:
+            for letter in letters:
+                file.write(letter.read_bytes())
+    return Decoded(Table(paths, (), whole.rows), whole, into / DEAD if letters else None)
+
+
+def _again(paths: Sequence[Path], work: Work) -> tuple[int, int]:
+    view = f'SELECT "{ID}" AS id, "{ORDINAL}" AS ordinal, "{LABEL}" AS label FROM read_parquet($paths)'  # noqa: S608
     found = ask(
-        work.connection, _AGAIN.replace("WITH again", f"WITH labels AS ({view}), again", 1), {"path": str(path)}
+        work.connection,
+        _AGAIN.replace("WITH again", f"WITH labels AS ({view}), again", 1),
+        {"paths": [str(path) for path in paths]},
     )
     return found["duplicates"][0].as_py(), found["contradictions"][0].as_py()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from driftline.capture.counters import stored_counters
 from driftline.capture.layout import captured_prefix, label_prefix
@@ -16,7 +17,7 @@ from driftline.dataset.fingerprint import content_fingerprint
 from driftline.objects.store import Entry, ObjectStore
 from driftline.runs.baseline import Baseline
 from driftline.runs.report import Inputs
-from driftline.windows import HOUR, Due, Schedule, Window
+from driftline.windows import Due, Schedule, Window
 from driftline.wire import EndpointSpec, MonitorSpec
 
 
@@ -55,9 +56,9 @@ class Listing:
 
 
 def listing(job: Job, due: Due, store: ObjectStore, now: datetime) -> Listing:
-    """The captured files of the hours of the window, and the label files of those hours and later ones.
+    """The captured files of the hours of the window, and the label files of its first day and later ones.
 
-    Labels count until the monitor's `late` is over; what is uploaded after that changes nothing any more.
+    Labels count until the hour in which the monitor's `late` is over; what is uploaded after that changes nothing.
     """
     endpoint, variant = job.spec.endpoint, job.endpoint.variant
     captured: list[Entry] = []
@@ -66,7 +67,9 @@ def listing(job: Job, due: Due, store: ObjectStore, now: datetime) -> Listing:
     labels: list[Entry] = []
     if job.needs_labels:
         until = min(now, job.schedule.ready_at(due.scheduled_at) + job.schedule.late)
-        for hour in Window(due.window.start, max(until, due.window.end) + HOUR).hours():
+        # From midnight on, so that all windows of an endpoint share whole days of decoded labels.
+        midnight = due.window.start.replace(hour=0, minute=0, second=0, microsecond=0)
+        for hour in Window(midnight, max(until, due.window.end) + timedelta(microseconds=1)).hours():
             labels += _data(store.list(_hour(job.endpoint.labels or label_prefix(endpoint), hour)))
     return Listing(tuple(captured), tuple(labels))
 
@@ -126,8 +129,6 @@ def _predictions(
 
 
 def _labels(job: Job, found: Listing, store: ObjectStore, cache: Path, progress: Progress | None) -> Decoded:
-    if not found.labels:
-        return Decoded(Table((), (), 0), Intake())
     paths = tuple(Path(store.location(e.key)) for e in found.labels)
     return decode_labels_cached(cache, paths, path=job.endpoint.label_path, progress=progress)
 
@@ -144,6 +145,7 @@ def _lost(job: Job, window: Window, store: ObjectStore) -> dict[str, int]:
 
 def _fingerprint(dataset: Dataset, found: Listing, cache: Path) -> str:
     table = dataset.predictions if isinstance(dataset, Join) else dataset
-    if table.rows == 0 or not isinstance(dataset, Join) or dataset.labels.rows == 0:
+    if table.rows == 0 or not isinstance(dataset, Join):
         return Listing(found.captured, ()).digest  # captured files never change, and no label matters here
-    return content_fingerprint(dataset, cache)
+    with TemporaryDirectory(dir=cache, prefix=".content-") as scratch:  # processes share the cache, but no scratch
+        return content_fingerprint(dataset, Path(scratch))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -28,6 +28,15 @@ from driftline.runs.evaluate import Outcome, Question
 from driftline.windows import Window
 
 VERSION = 0
+REPORT: Final = (
+    "statistics.json",
+    "constraints.json",
+    VIOLATIONS,
+    "dead_letters.jsonl",
+    "dead_labels.jsonl",
+    "report.json",
+)
+"""All files that a report may have; one that it has not must not be left over from an earlier one."""
 
 
 @dataclass(frozen=True, slots=True)

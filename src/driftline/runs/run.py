@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +15,8 @@ from driftline.catalog.catalog import Catalog
 from driftline.catalog.ledger import Measured, Run, RunStatus
 from driftline.catalog.ledger import Outcome as Recorded
 from driftline.constraints import Mode, Verdict
+from driftline.dataset.compact import NOTES
 from driftline.dataset.dataset import Answers, Progress
-from driftline.dialects.sagemaker_files import VIOLATIONS
 from driftline.engines.engine import Engine
 from driftline.errors import DriftlineError, NotFound, Unavailable
 from driftline.monitors.monitor import Monitor
@@ -23,8 +24,9 @@ from driftline.objects.store import ObjectStore
 from driftline.runs.baseline import load
 from driftline.runs.evaluate import Outcome, Question, evaluate, same_kind
 from driftline.runs.gather import Gathered, Job, Listing, gather, listing
+from driftline.runs.lease import LEASE, Passing, kept
 from driftline.runs.oneoff import quality_monitor
-from driftline.runs.report import About, report_files
+from driftline.runs.report import REPORT, About, report_files
 from driftline.schema import ProblemType
 from driftline.windows import Due
 from driftline.wire import AlarmSpec, PlanFile
@@ -85,16 +87,29 @@ def question_of(job: Job, alarms: Iterable[AlarmSpec]) -> Question:
 
 
 def perform(
-    job: Job, due: Due, site: Site, now: datetime, *, again: bool = False, progress: Progress | None = None
+    job: Job,
+    due: Due,
+    site: Site,
+    now: datetime,
+    *,
+    again: bool = False,
+    asked: bool = False,
+    progress: Progress | None = None,
 ) -> Ran | None:
     """Look at the window, unless the same inputs were looked at before; None where there was nothing to do.
 
     A failure is recorded with its reason in the ledger and does not stop other windows. What changed of the inputs
     (late labels, late records) makes a new revision; with `again`, so do the same ones (the baseline may be another).
+
+    Args:
+        asked: whether somebody asked for this window by hand, and the schedule does not know it: no alarm counts it.
     """
+    time = Passing(now)
     found = listing(job, due, site.store, now)
     known = _known(job, due, found, site.cache)
     if not again and known is not None and not _owed(job, due, known, site, now):
+        return None
+    if _taken(site.catalog.ledger.latest(job.name, due.window), now):
         return None
     try:
         gathered: Gathered | DriftlineError = gather(job, due, found, site.store, site.cache, progress)
@@ -104,40 +119,52 @@ def perform(
     _remember(job, due, found, fingerprint, site.cache)
     if again:
         fingerprint = f"{fingerprint[:_LEADING]}@{now:%Y%m%dT%H%M%S%f}"
-    elif not _owed(job, due, fingerprint, site, now):
+    elif not _owed(job, due, fingerprint, site, time.now()):
         return None
-    run = site.catalog.ledger.claim(job.name, due, fingerprint, owner=site.owner, now=now)
+    ledger = site.catalog.ledger
+    run = ledger.claim(job.name, due, fingerprint, owner=site.owner, now=time.now(), lease=LEASE, asked=asked)
     if run is None:
         return None
     if isinstance(gathered, DriftlineError):
-        return _failed(run, site, gathered, now)
-    return _work(run, job, gathered, site, now, progress)
+        return _failed(run, site, gathered, time.now())
+    with kept(run, ledger, time):
+        return _work(run, job, gathered, site, time, progress)
 
 
 def _known(job: Job, due: Due, found: Listing, cache: Path) -> str | None:
     """The fingerprint of the inputs that this very listing gave before, without reading a record."""
     try:
         digest, fingerprint = _note(job, due, cache).read_text().split()
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     return fingerprint if digest == found.digest else None
 
 
 def _remember(job: Job, due: Due, found: Listing, fingerprint: str, cache: Path) -> None:
     note = _note(job, due, cache)
-    note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{found.digest} {fingerprint}")
+    with suppress(OSError):  # without the note the window is read again, no more
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(f"{found.digest} {fingerprint}")
 
 
 def _note(job: Job, due: Due, cache: Path) -> Path:
-    return cache / "fingerprints" / job.name / f"{due.window.start:%Y%m%dT%H%M%S}-{due.window.end:%Y%m%dT%H%M%S}"
+    return cache / NOTES / job.name / f"{due.window.start:%Y%m%dT%H%M%S}-{due.window.end:%Y%m%dT%H%M%S}"
+
+
+def _taken(latest: Run | None, now: datetime) -> bool:
+    """Whether another worker is at the window."""
+    if latest is None or latest.status is not RunStatus.RUNNING or latest.lease_expires_at is None:
+        return False
+    return latest.lease_expires_at > now
 
 
 def _owed(job: Job, due: Due, fingerprint: str, site: Site, now: datetime) -> bool:
-    """Whether the ledger still lacks a result for these inputs."""
+    """Whether the ledger still lacks a result for these inputs, and nobody else is at them."""
     latest = site.catalog.ledger.latest(job.name, due.window)
     if latest is None or latest.inputs is None:
         return True
+    if _taken(latest, now):
+        return False
     if latest.inputs != fingerprint and not latest.inputs.startswith(f"{fingerprint[:_LEADING]}@"):
         return True
     if latest.status is RunStatus.FAILED:
@@ -145,17 +172,17 @@ def _owed(job: Job, due: Due, fingerprint: str, site: Site, now: datetime) -> bo
     return latest.status is not RunStatus.DONE
 
 
-def _work(run: Run, job: Job, gathered: Gathered, site: Site, now: datetime, progress: Progress | None) -> Ran:
+def _work(run: Run, job: Job, gathered: Gathered, site: Site, time: Passing, progress: Progress | None) -> Ran:
     try:
         question = question_of(job, _alarms(job, site.catalog))
         outcome = evaluate(question, gathered.dataset, site.engine, progress)
         about = About(job.name, job.spec.endpoint, run.due.scheduled_at)
-        files = report_files(outcome, question, gathered.inputs, about, now)
+        files = report_files(outcome, question, gathered.inputs, about, time.now())
         key = _publish(files, job, run, site.store)
-        site.catalog.ledger.finish(run, _recorded(outcome, gathered, key), now)
+        site.catalog.ledger.finish(run, _recorded(outcome, gathered, key), time.now())
     except DriftlineError as why:
-        return _failed(run, site, why, now)
-    return Ran(site.catalog.ledger.run(run.id), tuple(site.catalog.alarms.settle(job.name, now)))
+        return _failed(run, site, why, time.now())
+    return Ran(site.catalog.ledger.run(run.id), tuple(site.catalog.alarms.settle(job.name, time.now())))
 
 
 def _alarms(job: Job, catalog: Catalog) -> list[AlarmSpec]:
@@ -186,14 +213,26 @@ def _recorded(outcome: Outcome, gathered: Gathered, key: str) -> Recorded:
 
 def _publish(files: dict[str, bytes], job: Job, run: Run, store: ObjectStore) -> str:
     """Write the report where Model Monitor writes it; every revision keeps its own report.json beside it."""
-    prefix = f"reports/{job.spec.endpoint}/{job.name}/{run.due.scheduled_at:%Y/%m/%d/%H}/"
+    prefix = report_prefix(job, run)
     store.put(f"{prefix}revisions/{run.revision}/report.json", files["report.json"])
-    for name in (VIOLATIONS, "dead_letters.jsonl", "dead_labels.jsonl"):
+    for name in REPORT:
         if name not in files:
             store.delete(prefix + name)
     for name, data in files.items():
         store.put(prefix + name, data)
     return prefix
+
+
+def report_prefix(job: Job, run: Run) -> str:
+    """Where the report of the run lies: under the scheduled hour, as Model Monitor's do.
+
+    Schedules that fire within the hour have the minute below it, and windows that the schedule does not know lie
+    apart, so that no two windows share a report.
+    """
+    prefix, at, window = f"reports/{job.spec.endpoint}/{job.name}/", run.due.scheduled_at, run.window
+    if run.asked:
+        return f"{prefix}asked/{window.start:%Y%m%dT%H%M%S}-{window.end:%Y%m%dT%H%M%S}/"
+    return f"{prefix}{at:%Y/%m/%d/%H}/" + (f"{at:%M}/" if at.minute else "")
 
 
 def check_plan(plan: PlanFile) -> None:

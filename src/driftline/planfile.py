@@ -74,6 +74,8 @@ class _Reader:
             mark = getattr(why, "problem_mark", None)
             where = f", line {mark.line + 1}" if mark else ""
             raise InputError(f"{self.file}{where}: not YAML: {getattr(why, 'problem', None) or why}") from why
+        except RecursionError as why:
+            raise InputError(f"{self.file}: nested too deeply to be read; a plan has five levels") from why
         if root is None:
             self.fail((), "the file is empty; begin with version: 1")
         tree = self.plain(root, (), frozenset())
@@ -175,6 +177,8 @@ class _Reader:
     def check(self, plan: PlanFile) -> None:
         for name, endpoint in plan.endpoints.items():
             self.slug(endpoint.variant, ("endpoints", name, "variant"))
+            for key in ("capture", "labels"):
+                self.prefix(getattr(endpoint, key), ("endpoints", name, key))
         for name, path in plan.baselines.items():
             plan.baselines[name] = self.absolute(path)
         for name, monitor in plan.monitors.items():
@@ -245,8 +249,20 @@ class _Reader:
             self.fail(path, f"{text!r} is negative; leave out the minus sign")
         return length
 
+    def prefix(self, prefix: str | None, path: _Path) -> None:
+        parts = [] if prefix is None else prefix.rstrip("/").split("/")
+        if any(not part or part.startswith(".") for part in parts):
+            self.fail(
+                path,
+                f"{prefix!r} is not a prefix among the objects; write names separated by single slashes, none of which "
+                f"begins with a dot, such as captured/shop/AllTraffic",
+            )
+
     def absolute(self, path: str) -> str:
-        return path if "://" in path else str((self.folder / Path(path).expanduser()).absolute())
+        try:
+            return path if "://" in path else str((self.folder / Path(path).expanduser()).absolute())
+        except RuntimeError as why:  # ~somebody who is not there
+            raise InputError(f"{self.file}: path {path!r} has no meaning here: {why}") from why
 
 
 def _scalar(text: str) -> Any:
@@ -255,7 +271,7 @@ def _scalar(text: str) -> Any:
         return None
     if text in ("true", "false"):
         return text == "true"
-    if re.fullmatch(r"[-+]?\d+", text):
+    if re.fullmatch(r"[-+]?\d{1,18}", text):
         return int(text)
     if re.fullmatch(r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?", text):
         return float(text)

@@ -34,6 +34,26 @@ class Tidy(click.Group):
         except DriftlineError as why:
             click.echo(f"driftline: {why}", err=True)
             ctx.exit(1)
+        except BrokenPipeError:  # who read our output has gone: click ends quietly
+            raise
+        except OSError as why:  # a full disk, a folder that cannot be written
+            click.echo(f"driftline: {why}", err=True)
+            ctx.exit(1)
+
+
+class WindowText(click.ParamType):  # type: ignore[type-arg]  # older releases of click take no argument here
+    """A window START/END; what cannot be read as one is wrong usage."""
+
+    name = "window"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The window that the text means."""
+        from driftline.windows import parse_window
+
+        try:
+            return parse_window(value) if isinstance(value, str) else value
+        except DriftlineError as why:
+            self.fail(str(why), param, ctx)
 
 
 def show_json(value: Any) -> None:
@@ -81,6 +101,8 @@ def progress(what: str) -> Iterator[Progress | None]:
         task = bar.add_task(what, total=None, rate="")
 
         def update(done: int, total: int | None) -> None:
+            if done < bar.tasks[0].completed:  # the next stage, with other units: its rate begins anew
+                bar.reset(task, total=total)
             speed = bar.tasks[0].speed
             bar.update(task, completed=done, total=total, rate="" if speed is None else f"{speed:,.0f}/s")
 

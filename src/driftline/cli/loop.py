@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from driftline.cli.console import as_json, finish, progress, say, show_json, show_table
+from driftline.cli.console import WindowText, as_json, finish, progress, say, show_json, show_table
 
 if TYPE_CHECKING:
     from driftline.catalog.declared import Difference
     from driftline.catalog.ledger import Run
+    from driftline.windows import Window
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -96,25 +97,24 @@ def worker(once: bool, every: int) -> None:
 
 @click.command()
 @click.argument("monitor")
-@click.option("--window", metavar="START/END", help="ISO 8601, UTC. Default: the last closed one.")
+@click.option("--window", type=WindowText(), metavar="START/END", help="ISO 8601, UTC. Default: the last closed one.")
 @click.option(
     "--again", is_flag=True, help="Also where the same inputs were looked at before: the baseline is new, say."
 )
 @as_json
-def run(monitor: str, window: str | None, again: bool, as_json: bool) -> None:
+def run(monitor: str, window: Window | None, again: bool, as_json: bool) -> None:
     """Run MONITOR once and print its verdict.
 
-    Where the same inputs were looked at before, it prints that verdict and runs nothing (unless --again).
+    Where the same inputs were looked at before, it prints that verdict and runs nothing (unless --again, or that run
+    failed). A window that the schedule does not know may be asked for too; no alarm counts it.
 
     Exit status: 0 all constraints hold, 3 one is violated, 4 one is unknown and none is violated, 1 the run failed.
     """
     from driftline.assemble import opened
-    from driftline.windows import parse_window
     from driftline.worker import run_window
 
     with opened() as app, progress(monitor) as bar:
-        asked = None if window is None else parse_window(window)
-        done = run_window(app.site, monitor, asked, app.clock(), again=again, progress=bar)
+        done = run_window(app.site, monitor, window, app.clock(), again=again, progress=bar)
         measured = app.catalog.ledger.measured(done.id)
     if as_json:
         show_json({**_run(done), "measurements": [_measured(m) for m in measured]})
@@ -165,6 +165,9 @@ def _run(run: Run) -> dict[str, Any]:
         "rows": run.rows,
         "coverage": run.coverage,
         "report": run.report,
+        "asked": run.asked,
+        "attempts": run.attempts,
+        "retry_at": run.retry_at,
         "finished_at": run.finished_at,
     }
 
@@ -178,9 +181,9 @@ def runs(monitor: str | None, limit: int, as_json: bool) -> None:
     from driftline.assemble import opened
 
     with opened() as app:
-        if monitor is not None:
-            app.catalog.declared.monitor(monitor)
         found = app.catalog.ledger.runs(monitor, limit=limit)
+        if monitor is not None and not found:  # one that is no longer declared keeps its runs
+            app.catalog.declared.monitor(monitor)
     if as_json:
         show_json([_run(one) for one in found])
         return
@@ -212,7 +215,8 @@ def alarms(notices: bool, as_json: bool) -> None:
         told = app.catalog.outbox.notices() if notices else []
         acted = app.catalog.outbox.actions() if notices else []
     if as_json:
-        show_json({"alarms": [_alarm(s) for s in states], "notices": told, "actions": acted})
+        more = {"notices": told, "actions": acted} if notices else {}
+        show_json({"alarms": [_alarm(s) for s in states], **more})
     else:
         heads = ("alarm", "status", "since", "monitor", "last windows")
         show_table(None, heads, [_row(s) for s in states])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from driftline.cli.console import Tidy, as_json, finish, progress, say, show_json, show_table
+from driftline.cli.console import Tidy, WindowText, as_json, finish, progress, say, show_json, show_table
 
 if TYPE_CHECKING:
     from driftline.constraints import Mode
@@ -54,7 +54,9 @@ _answers = _together(
 _checked = _together(
     click.option("--baseline", "baseline_", type=FOLDER, required=True, help="Folder of the baseline."),
     click.option("--output", type=FOLDER, required=True, help="Folder for the report."),
-    click.option("--window", metavar="START/END", help="Only requests of this time (ISO 8601). Default: all."),
+    click.option(
+        "--window", type=WindowText(), metavar="START/END", help="Only requests of this time (ISO 8601). Default: all."
+    ),
     click.option(
         "--mode",
         type=click.Choice(["point", "confident"]),
@@ -140,7 +142,7 @@ def check_data_quality(
     source: Path,
     baseline_: Path,
     output: Path,
-    window: str | None,
+    window: Window | None,
     mode: str | None,
     preprocess: Path | None,
     format_: Literal["csv", "jsonl", "parquet"] | None,
@@ -154,7 +156,7 @@ def check_data_quality(
     from driftline.assemble import workshop
     from driftline.runs.oneoff import Source, check_data
 
-    found = Source(source, format_, header, _window(window), preprocess)
+    found = Source(source, format_, header, window, preprocess)
     with progress("check") as bar, workshop(bar) as shop:
         checked = check_data(found, baseline_, output, _mode(mode), shop)
     _show_check(checked, as_json)
@@ -181,7 +183,7 @@ def check_model_quality(
     threshold: float,
     baseline_: Path,
     output: Path,
-    window: str | None,
+    window: Window | None,
     mode: str | None,
     preprocess: Path | None,
     format_: Literal["csv", "jsonl", "parquet"] | None,
@@ -203,7 +205,9 @@ def check_model_quality(
 
     if (labels is None) == (label is None):
         raise click.UsageError("say where the truth is: --labels PREFIX for captured records, or --label COLUMN")
-    found = Source(source, format_, header, _window(window), preprocess)
+    if label_path is not None and labels is None:
+        raise click.UsageError("--label-path is a path inside ground-truth files; it needs --labels")
+    found = Source(source, format_, header, window, preprocess)
     model = Model(
         ProblemType(problem_type),
         Answers(prediction, probability, threshold),
@@ -212,12 +216,6 @@ def check_model_quality(
     with progress("check") as bar, workshop(bar) as shop:
         checked = check_quality(found, baseline_, output, _mode(mode), model, shop)
     _show_check(checked, as_json)
-
-
-def _window(text: str | None) -> Window | None:
-    from driftline.windows import parse_window
-
-    return None if text is None else parse_window(text)
 
 
 def _mode(text: str | None) -> Mode | None:

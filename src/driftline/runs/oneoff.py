@@ -12,7 +12,6 @@ from driftline.constraints import Mode, Verdict
 from driftline.dataset.dataset import Answers, Captured, Dataset, Decoded, Files, Join, Progress
 from driftline.dataset.decode import decode
 from driftline.dataset.decode_labels import decode_labels
-from driftline.dialects.sagemaker_files import VIOLATIONS
 from driftline.engines.engine import Engine
 from driftline.errors import InputError
 from driftline.monitors.data_quality import DataQuality
@@ -21,8 +20,8 @@ from driftline.monitors.monitor import Monitor
 from driftline.objects.directory import Directory
 from driftline.runs.baseline import build, load, save
 from driftline.runs.evaluate import Outcome, Question, evaluate, same_kind
-from driftline.runs.report import About, Inputs, report_files
-from driftline.runs.source import Format, captured_in, data_files, labels_for, resolve
+from driftline.runs.report import REPORT, About, Inputs, inputs_told, report_files
+from driftline.runs.source import Format, captured_in, data_files, ending_of, labels_for, resolve
 from driftline.schema import ProblemType
 from driftline.windows import Window
 
@@ -115,6 +114,7 @@ class Checked:
             "mode": outcome.mode.value,
             "constraints": self.counts(),
             "rows": self.inputs.predictions.table.rows,
+            "inputs": inputs_told(self.inputs, outcome.coverage),
             "violations": [
                 {"metric": j.constraint.metric, "column": j.constraint.column, "reason": j.reason}
                 for j in outcome.violated
@@ -142,6 +142,8 @@ def _built(monitor: Monitor, decoded: Decoded, output: Path, shop: Workshop) -> 
     if decoded.intake.dead and decoded.dead_letters is not None:
         files["dead_letters.jsonl"] = decoded.dead_letters.read_bytes()
     save(files, output)
+    if "dead_letters.jsonl" not in files:
+        Directory(output).delete("dead_letters.jsonl")
     return {
         "kind": monitor.kind,
         "output": str(output),
@@ -169,8 +171,17 @@ def quality_monitor(problem: ProblemType, answers: Answers) -> ModelQuality:
     )
 
 
+def _apart(output: Path, baseline: Path) -> None:
+    """A report has a statistics.json and a constraints.json too: it must not be written over the baseline."""
+    if output.exists() and baseline.exists() and output.samefile(baseline):
+        raise InputError(
+            f"--output {output} is the folder of the baseline, which the report would overwrite; give another"
+        )
+
+
 def check_data(source: Source, baseline: Path, output: Path, mode: Mode | None, shop: Workshop) -> Checked:
     """Check the source column by column against the data-quality baseline in the folder `baseline`."""
+    _apart(output, baseline)
     against = load(baseline)
     question = Question(against.data_quality(), against, mode or against.mode)
     same_kind(question)
@@ -184,6 +195,7 @@ def check_quality(
 ) -> Checked:
     """Check how good the model was against the model-quality baseline in the folder `baseline`."""
     monitor, truth = quality_monitor(model.problem, model.answers), model.truth
+    _apart(output, baseline)
     against = load(baseline)
     question = Question(monitor, against, mode or against.mode)
     same_kind(question)
@@ -195,7 +207,14 @@ def check_quality(
     dataset: Dataset = decoded.table
     labels = None
     if truth.labels is not None:
-        files = labels_for(tuple(data_files(truth.labels)), source.window)
+        given = tuple(data_files(truth.labels))
+        odd = [file for file in given if ending_of(file) not in (".jsonl", ".json")]
+        if odd and truth.labels.is_file():
+            raise InputError(
+                f"{odd[0]} is not ground truth in Model Monitor's format (JSON lines); a table of ids and labels is "
+                f"turned into it by `driftline labels put`"
+            )
+        files = labels_for(tuple(file for file in given if file not in odd), source.window)
         if not files:
             raise InputError(f"{truth.labels}: there is no ground-truth file (.jsonl) for this window")
         labels = decode_labels(files, shop.scratch / "labels", path=truth.path, progress=shop.progress)
@@ -211,10 +230,10 @@ def _checked(question: Question, dataset: Dataset, inputs: Inputs, output: Path,
 
 
 def write_report(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write the report into `folder`; violations of an earlier check do not stay behind."""
+    """Write the report into `folder`; nothing of an earlier check stays behind."""
     store = Directory(folder)
     for name, data in files.items():
         store.put(name, data)
-    for name in (VIOLATIONS, "dead_letters.jsonl", "dead_labels.jsonl"):
+    for name in REPORT:
         if name not in files:
             store.delete(name)

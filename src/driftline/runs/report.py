@@ -114,12 +114,7 @@ def _report(outcome: Outcome, question: Question, inputs: Inputs, about: About, 
             "note": "at most so many windows without drift raise a false alarm, if judged in mode confident",
         },
         "baseline": {"from": question.baseline.where, "digest": question.baseline.digest},
-        "inputs": {
-            "predictions": _intake(inputs.predictions.intake),
-            "labels": None if inputs.labels is None else _intake(inputs.labels.intake),
-            "coverage": _coverage(outcome.coverage),
-            "lost_by_capture": dict(inputs.lost or {}),
-        },
+        "inputs": inputs_told(inputs, outcome.coverage),
         "violations": [
             {"metric": j.constraint.metric, "column": j.constraint.column, "reason": j.reason} for j in outcome.violated
         ],
@@ -135,6 +130,16 @@ def _report(outcome: Outcome, question: Question, inputs: Inputs, about: About, 
             }
             for m in outcome.measurements
         ],
+    }
+
+
+def inputs_told(inputs: Inputs, coverage: Coverage | None) -> dict[str, Any]:
+    """What became of every record, for programs."""
+    return {
+        "predictions": _intake(inputs.predictions.intake),
+        "labels": None if inputs.labels is None else _intake(inputs.labels.intake),
+        "coverage": _coverage(coverage),
+        "lost_by_capture": dict(inputs.lost or {}),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -14,14 +14,14 @@ from driftline.catalog.alarming import Change
 from driftline.catalog.catalog import Catalog
 from driftline.catalog.ledger import Measured, Run, RunStatus
 from driftline.catalog.ledger import Outcome as Recorded
-from driftline.constraints import Mode, Verdict
+from driftline.constraints import Constraint, Mode, Verdict
 from driftline.dataset.compact import NOTES
 from driftline.dataset.dataset import Answers, Progress
 from driftline.engines.engine import Engine
 from driftline.errors import DriftlineError, NotFound, Unavailable
 from driftline.monitors.monitor import Monitor
 from driftline.objects.store import ObjectStore
-from driftline.runs.baseline import load
+from driftline.runs.baseline import Baseline, load
 from driftline.runs.evaluate import Outcome, Question, evaluate, same_kind
 from driftline.runs.gather import Gathered, Job, Listing, gather, listing
 from driftline.runs.lease import LEASE, Passing, kept
@@ -29,7 +29,7 @@ from driftline.runs.oneoff import quality_monitor
 from driftline.runs.report import REPORT, About, report_files
 from driftline.schema import ProblemType
 from driftline.windows import Due
-from driftline.wire import AlarmSpec, PlanFile
+from driftline.wire import AlarmSpec, MonitorSpec, PlanFile
 
 MOST_PAGES: Final = 0.05
 """Where windows are long, a budget per month could allow a false alarm in every other one: not more than this."""
@@ -239,11 +239,32 @@ def check_plan(plan: PlanFile) -> None:
     """Read what the monitors of a plan need, so that a mistake is told when it is applied, not at night.
 
     Raises:
-        NotFound, InputError: a baseline is not there, cannot be read, or is of another kind than its monitor.
+        NotFound, InputError: a baseline is not there, cannot be read, or is of another kind than its monitor; a
+            monitor or an alarm is about metrics or columns on which that baseline has no constraint.
     """
     for name, spec in plan.monitors.items():
         baseline = load(Path(plan.baselines[spec.baseline]))
         job = Job(name, spec, plan.endpoints[spec.endpoint], spec.schedule.schedule(), baseline)
-        same_kind(question_of(job, [a for a in plan.alarms.values() if a.monitor == name]))
+        alarms = {key: a for key, a in plan.alarms.items() if a.monitor == name}
+        question = question_of(job, alarms.values())
+        same_kind(question)
         if spec.preprocess is not None and not Path(spec.preprocess).is_file():
             raise NotFound(f"monitor {name!r}: there is no preprocess script {spec.preprocess}")
+        every = replace(question, metrics=None, columns=None).constraints(1)
+        _constrained(f"monitor {name!r}", spec, every, baseline)
+        for key, alarm in alarms.items():
+            _constrained(f"alarm {key!r}", alarm, question.constraints(1), baseline)
+
+
+def _constrained(who: str, spec: MonitorSpec | AlarmSpec, there: tuple[Constraint, ...], baseline: Baseline) -> None:
+    """Refuse a name that nothing is ever judged by: an alarm on it would stay silent for ever."""
+    for what, asked, known in (
+        ("metric", spec.metrics, {c.metric for c in there}),
+        ("column", spec.columns, {c.column for c in there if c.column is not None}),
+    ):
+        for one in asked or ():
+            if one not in known:
+                raise InputError(
+                    f"{who}: {what} {one!r} has no constraint that is judged here ({baseline.where}); "
+                    f"there are: {', '.join(sorted(known)) or 'none'}"
+                )

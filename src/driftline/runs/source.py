@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
-from collections.abc import Iterator
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,8 @@ _ENDINGS: dict[str, Format] = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+_LOOKED_AT = 20
+"""So many files, and so many lines of each, are looked at for capture records: the first ones may be broken."""
 _HOUR = re.compile(r"(\d{4})/(\d{2})/(\d{2})/(\d{2})/[^/]+$")
 
 
@@ -44,8 +47,14 @@ def resolve(path: Path, *, format: Format | None = None, header: bool = True) ->
                 f"say --format csv, jsonl or parquet"
             )
         format = known.pop()  # noqa: A001
-    if format == "jsonl" and is_captured(files[0]):
+    if path.is_dir():
+        files = [file for file in files if _ENDINGS.get(ending_of(file)) == format]
+        if not files:
+            raise InputError(f"{path}: there is no {format} file in this folder; it has {', '.join(sorted(endings))}")
+    if format == "jsonl" and any(is_captured(file) for file in files[:_LOOKED_AT]):
         return Captured(paths=tuple(files))
+    if not header and format != "csv":
+        raise InputError(f"{path}: {format} has no header line; leave out --no-header")
     return Files(paths=tuple(files), format=format, header=header)
 
 
@@ -74,15 +83,14 @@ def ending_of(file: Path) -> str:
 
 
 def is_captured(file: Path) -> bool:
-    """Whether the first record of the JSON lines file is a capture record (a broken first line says nothing)."""
-    with file.open("rb") as lines:
-        for _ in range(20):
-            line = lines.readline(1 << 16)
-            if not line:
-                return False
-            if b'"captureData"' in line:
-                return True
-    return False
+    """Whether the first records of the JSON lines file are capture records (a broken line says nothing)."""
+    try:
+        with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as lines:
+            return any(b'"captureData"' in lines.readline(1 << 16) for _ in range(_LOOKED_AT))
+    except (EOFError, gzip.BadGzipFile, zlib.error):  # who reads it whole says what is wrong with it
+        return False
+    except OSError as why:
+        raise InputError(f"{file} cannot be read: {why.strerror or why}") from why
 
 
 def hour_of(path: Path) -> datetime | None:
@@ -102,18 +110,17 @@ def hour_of(path: Path) -> datetime | None:
 
 def captured_in(paths: tuple[Path, ...], window: Window) -> tuple[Path, ...]:
     """The captured files that can hold records of the window; a file without an hour in its path can hold any."""
-    return tuple(
-        p for p in paths if (hour := hour_of(p)) is None or window.start.replace(minute=0) <= hour < window.end
-    )
+    first = _hour_at(window.start)
+    return tuple(p for p in paths if (hour := hour_of(p)) is None or first <= hour < window.end)
 
 
 def labels_for(paths: tuple[Path, ...], window: Window | None) -> tuple[Path, ...]:
     """The label files that can concern the window: those of its first hour and later ones."""
-    return tuple(_labels(paths, window))
+    if window is None:
+        return paths
+    first = _hour_at(window.start)
+    return tuple(p for p in paths if (hour := hour_of(p)) is None or hour >= first)
 
 
-def _labels(paths: tuple[Path, ...], window: Window | None) -> Iterator[Path]:
-    for path in paths:
-        hour = hour_of(path)
-        if hour is None or window is None or hour >= window.start.replace(minute=0, second=0, microsecond=0):
-            yield path
+def _hour_at(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)

@@ -9,11 +9,15 @@ request on. What differs from any other service is the clock, which the demo set
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 from starlette.applications import Starlette
@@ -126,14 +130,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="where model.json is")
     parser.add_argument("--objects", required=True, help="folder for captured requests")
     parser.add_argument("--clock", type=datetime.fromisoformat, required=True, help="the time to begin with, ISO 8601")
+    parser.add_argument("--attached", action="store_true", help="end when standard input is closed")
     given = parser.parse_args(arguments)
+    if given.attached:
+        Thread(target=_end_with_input, daemon=True).start()
     app = create_app(given.folder, given.objects, Clock(given.clock))
     # The protocol must be named: asyncio switches Nagle's delay off (40 ms an answer) only where it sees TCP.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
+    listener.listen(128)  # before its address is told
     print(f"{LISTENING}http://127.0.0.1:{listener.getsockname()[1]}", flush=True)  # noqa: T201  who started it waits for this
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _end_with_input() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from driftline.dataset.dataset import Answers, Captured, Decoded, Intake, Progress, Side
-from driftline.dataset.jsontext import column_at
+from driftline.dataset.jsontext import column_among
 from driftline.dataset.payloads import SideRows, side_rows, spread
 from driftline.dataset.preprocess import preprocessed
 from driftline.dataset.records import Records, read_records, reserved
@@ -156,7 +156,7 @@ def _layout(source: Captured, sides: tuple[Side, ...], work: Work, answers: Answ
             columns[column if column not in columns else f"{_where(side)}.{column}"] = name
         start += width
     there = {name[2:]: name for name in found["output"]}
-    derived_columns = derived(_wanted(answers), there, "the output of the captured records")
+    derived_columns = derived(_wanted(answers, there), there, "the output of the captured records")
     return Layout(columns, derived_columns | _label(work))
 
 
@@ -172,11 +172,11 @@ def _named(position: int, names: tuple[str, ...] | None) -> str:
     return names[position] if names is not None and position < len(names) else f"_c{position}"
 
 
-def _wanted(answers: Answers | None) -> dict[str, str | None]:
+def _wanted(answers: Answers | None, there: Collection[str]) -> dict[str, str | None]:
     if answers is None:
         return {}
     places = {PREDICTION: answers.prediction, SCORE: answers.score}
-    return {reserved: None if place is None else column_at(place) for reserved, place in places.items()}
+    return {reserved: None if place is None else column_among(place, there) for reserved, place in places.items()}
 
 
 def _label(work: Work) -> dict[str, str]:

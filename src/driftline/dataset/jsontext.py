@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, cast
 
 import duckdb
@@ -167,15 +167,34 @@ def _names(value: Any, at: str) -> Iterator[str]:
 
 ROW_LISTS: Final = ("instances", "predictions", "inputs", "outputs", "records", "rows", "results")
 """Keys under which a JSON document holds its rows as a list."""
-_ROWS: Final = re.compile(rf"^(?:(?:{'|'.join(ROW_LISTS)})\[(?:\d+|\*)\]|\[(?:\d+|\*)\])\.?")
+_ROWS: Final = re.compile(
+    rf"^(?:(?:{'|'.join(ROW_LISTS)})(?:\[(?P<bracket>\d*|\*)\]|\.(?P<dot>\d+)(?=\.|\[|$))|\[(?P<top>\d*|\*)\])\.?"
+)
 
 
 def column_at(path: str) -> str:
     """The column that a JMESPath, a JSONPath or an index leads to; the place of the row in its request is left out.
 
-    >>> column_at("predictions[0].score"), column_at("$.prob"), column_at("[*].p.q"), column_at("0")
-    ('score', 'prob', 'p.q', '0')
+    A path that ends in a list of rows names a value in a flat list: a row with several scalars has them by position.
+
+    >>> column_at("predictions[0].score"), column_at("predictions.0.score"), column_at("$.prob"), column_at("[*].p.q")
+    ('score', 'score', 'prob', 'p.q')
+    >>> column_at("0"), column_at("predictions[1]"), column_at("predictions[0][1]"), column_at("predictions[*]")
+    ('0', '1', '1', '0')
     """
     rest = path.strip().removeprefix("$").removeprefix(".")
-    rest = _ROWS.sub("", rest, count=1)
+    rows = _ROWS.match(rest)
+    if rows is not None:
+        rest = rest[rows.end() :] or next((i for i in rows.groups() if i and i.isdecimal()), "0")
     return name_of("$" + (rest if rest.startswith("[") or not rest else "." + rest))
+
+
+def column_among(path: str, columns: Collection[str]) -> str:
+    """The column of `columns` that a path leads to: the one of just that path, else the one of `column_at`.
+
+    >>> column_among("predictions.0.score", ["predictions.0.score"]), column_among("predictions.0.score", ["score"])
+    ('predictions.0.score', 'score')
+    """
+    exact = path.strip().removeprefix("$").removeprefix(".")
+    name = name_of("$" + (exact if exact.startswith("[") or not exact else "." + exact))
+    return name if name in columns else column_at(path)

@@ -96,12 +96,32 @@ def test_the_same_key_on_both_sides_makes_two_columns(take: Any, capture: Captur
     assert rows(found) == [{"x": 2, "endpointInput.x": 1}]
 
 
-@pytest.mark.parametrize("place", ["predictions[0].score", "$.predictions[*].score", "score"])
+@pytest.mark.parametrize(
+    "place", ["predictions[0].score", "predictions.0.score", "predictions[].score", "$.predictions[*].score", "score"]
+)
 def test_a_score_is_found_by_its_path(take: Any, capture: Capture, rows: Rows, place: str) -> None:
     output = '{"predictions": [{"score": 0.5, "label": "cat"}, {"score": 1, "label": "dog"}]}'
     line = capture("1\n2", output, encodings=("CSV", "JSON"))
     found = rows(take(line, answers=Answers(prediction="predictions[0].label", score=place)), reserved=True)
     assert [(r[SCORE], r[PREDICTION]) for r in found] == [(0.5, "cat"), (1.0, "dog")]
+
+
+@pytest.mark.parametrize(
+    ("output", "place"),
+    [
+        ('{"predictions": [0.25, 0.75]}', "predictions[1]"),
+        ('{"predictions": [0.25, 0.75]}', "predictions.1"),
+        ('{"predictions": [[0.25, 0.75]]}', "predictions[0][1]"),
+        ("[0.25, 0.75]", "$[1]"),
+        ('{"predictions": {"1": 0.75}}', "predictions.1"),
+        ('{"predictions": [0.75]}', "predictions[0]"),
+    ],
+)
+def test_a_path_into_a_flat_list_leads_to_the_value_at_that_place(
+    take: Any, capture: Capture, rows: Rows, output: str, place: str
+) -> None:
+    line = capture("1,2", output, encodings=("CSV", "JSON"))
+    assert [r[SCORE] for r in rows(take(line, answers=Answers(score=place)), reserved=True)] == [0.75]
 
 
 def test_a_prediction_that_is_not_there_is_refused_with_what_is(take: Any, capture: Capture) -> None:

@@ -116,8 +116,7 @@ class Schedule:
     @property
     def windows_per_month(self) -> float:
         """How many windows close in an average month (a twelfth of 365.25 days)."""
-        fires = [at for _, at in islice(_fires(self, datetime(2001, 1, 1, tzinfo=UTC)), 400)]
-        return timedelta(days=365.25 / 12) / ((fires[-1] - fires[0]) / (len(fires) - 1))
+        return _windows_per_month(self)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -313,6 +312,12 @@ def _model_monitor(text: str) -> _Rhythm:
     # when clocks change. Where they do not, the first window of a day is the last N hours (reference, 10.1).
     tiles = first < step and 24 % step == 0
     return _Rhythm(f"0 {hours} * * *", None if tiles else timedelta(hours=step))
+
+
+@lru_cache(maxsize=256)
+def _windows_per_month(schedule: Schedule) -> float:
+    fires = [at for _, at in islice(_fires(schedule, datetime(2001, 1, 1, tzinfo=UTC)), 400)]
+    return timedelta(days=365.25 / 12) / ((fires[-1] - fires[0]) / (len(fires) - 1))
 
 
 @lru_cache(maxsize=64)

@@ -74,7 +74,7 @@ def stored_counters(store: ObjectStore, endpoint: str, variant: str, window: Win
     """What all writers counted in the hours that the window touches."""
     total = Counters()
     for hour in window.hours():
-        for entry in store.list(f"{counters_prefix(endpoint, variant)}{hour:%Y-%m-%d-%H}-"):
+        for entry in store.list(f"{counters_prefix(endpoint, variant)}{hour:%Y/%m/%d/%H}/"):
             try:
                 total = total.merge(Counters.decode(store.get(entry.key)))
             except Corrupt as why:

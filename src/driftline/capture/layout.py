@@ -53,7 +53,7 @@ def counters_prefix(endpoint: str, variant: str) -> str:
 
 def counters_key(endpoint: str, variant: str, hour: datetime, writer_id: str) -> str:
     """The key of what one writer counted in one hour."""
-    return f"{counters_prefix(endpoint, variant)}{utc(hour):%Y-%m-%d-%H}-{writer_id}.json"
+    return f"{counters_prefix(endpoint, variant)}{utc(hour).strftime(_HOUR)}{writer_id}.json"
 
 
 def label_prefix(endpoint: str, hour: datetime | None = None) -> str:

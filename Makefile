@@ -11,14 +11,15 @@ setup: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-check: setup  ## style, types, floors
+check: setup  ## style, types, floors, examples in docstrings, laws
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/ruff check src tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q -n auto src tests/laws
 
 test: check  ## everything that must be true
-	$(BIN)/pytest -q -n auto
+	$(BIN)/pytest -q -n auto tests --ignore tests/laws
 
 demo: setup  ## the main job on real data, in under two minutes
 	$(BIN)/driftline demo --output demo

@@ -127,7 +127,7 @@ def run(monitor: str, window: Window | None, again: bool, as_json: bool) -> None
         if rows:
             show_table(None, ("violated", "column", "value and interval"), rows)
         if done.report:
-            click.echo(f"report: {app.store.location(done.report)}")
+            click.echo(f"report: {app.store.location(done.report + 'report.json')}")
     if done.verdict is None:
         sys.exit(1)
     finish(done.verdict.value)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import msgspec
@@ -35,11 +36,13 @@ from driftline.dialects.sagemaker_files import (
 from driftline.engines.engine import Engine
 from driftline.errors import InputError, NotFound
 from driftline.monitors.data_quality import DataQuality
+from driftline.monitors.effects import DISTANCES
 from driftline.monitors.model_quality import ModelQuality
 from driftline.monitors.monitor import Monitor, Profile
 from driftline.objects.directory import Directory
 from driftline.runs.profiles import decode_profile, encode_profile
 from driftline.schema import ProblemType
+from driftline.states.rows import Rows
 from driftline.states.state import States
 
 VERSION = 0
@@ -49,6 +52,11 @@ MOST_BLOCKS = 64
 """… there are at most so many of them, …"""
 FEWEST_BLOCKS = 6
 """… and neighbours are joined as long as so many are left: windows come in all sizes, and large ones vary less."""
+SPANS = 24
+"""For windows smaller than a block so many short spans of the baseline are looked at, …"""
+SHORTEST_SPAN = 40
+"""… down to this length, each a quarter of the one before."""
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class _Effect(msgspec.Struct):
@@ -108,10 +116,17 @@ class Baseline:
         return self.constraints.problem if isinstance(self.constraints, QualityConstraints) else None
 
     def effects(self, rows: int) -> Effects:
-        """The effects for a window of so many rows: those of the blocks that are nearest in size."""
+        """The effects for a window of so many rows: those of the blocks that are nearest in size.
+
+        Where the farthest part of the baseline sets the effect, no larger part will do: it hides what a window shows.
+        """
         if not self.scales:
             return {}
-        return self.scales[min(self.scales, key=lambda size: abs(math.log(size / max(rows, 1))))]
+        sizes = sorted(self.scales)
+        nearest = self.scales[min(sizes, key=lambda size: abs(math.log(size / max(rows, 1))))]
+        within = self.scales[max((size for size in sizes if size <= rows), default=sizes[0])]
+        spread = {key: effect for key, effect in nearest.items() if key[0] not in DISTANCES}
+        return spread | {key: effect for key, effect in within.items() if key[0] in DISTANCES}
 
     def data_quality(self) -> DataQuality:
         """The data-quality monitor with the domains of this baseline's constraints."""
@@ -135,9 +150,12 @@ def build(
         raise InputError("the dataset has no rows that can be read; a baseline needs some")
     columns = table.columns if isinstance(monitor, DataQuality) else ()
     blocks = max(1, min(MOST_BLOCKS, table.rows // BLOCK_ROWS))
-    parts = [Profile(s, columns) for s in engine.fold_blocks(monitor.plan(columns), table, blocks, progress)]
+    bounds = [table.rows * i // blocks for i in range(blocks + 1)]
+    spans = list(pairwise(bounds)), _short_spans(table.rows, table.rows // blocks)
+    folded = engine.fold_spans(monitor.plan(columns), table, [*spans[0], *spans[1]], progress)
+    parts = [Profile(s, columns) for s in folded[:blocks]]
     whole = Profile(_merged(p.states for p in parts), columns)
-    scales = {}
+    scales = _short_scales(monitor, whole, parts, dict(zip(spans[1], folded[blocks:], strict=True)))
     while True:
         suggested = list(monitor.suggest(whole, parts))
         scales[table.rows // len(parts)] = suggested
@@ -159,6 +177,38 @@ def build(
         "baseline.json": msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n",
         "states.bin": encode_profile(whole),
     }
+
+
+def _short_spans(rows: int, block: int) -> list[tuple[int, int]]:
+    """Spans shorter than a block, spread over the rows; the golden ratio keeps them out of step with any cycle."""
+    found = []
+    length = block // 4
+    while length >= SHORTEST_SPAN:
+        starts = sorted(int((i * _GOLDEN % 1.0) * (rows - length)) for i in range(1, SPANS + 1))
+        found += [(start, start + length) for start in dict.fromkeys(starts)]
+        length //= 4
+    return found
+
+
+def _short_scales(
+    monitor: Monitor, whole: Profile, blocks: list[Profile], spans: Mapping[tuple[int, int], States]
+) -> dict[int, list[Constraint]]:
+    """How far short spans are from the baseline, and from the part of it that came before them, by their length."""
+    if not isinstance(monitor, DataQuality):
+        return {}
+    before = list(accumulate((block.states for block in blocks), States.merge))
+    scales: dict[int, list[Constraint]] = {}
+    for length in dict.fromkeys(end - start for start, end in spans):
+        pairs = []
+        for (start, end), states in spans.items():
+            if end - start != length:
+                continue
+            pairs.append((states, whole.states))
+            block = start * len(blocks) // whole.states[Rows()].n
+            if block >= max(1, len(blocks) // 2):
+                pairs.append((states, before[block - 1]))
+        scales[length] = list(monitor.suggest_distances(whole, pairs))
+    return scales
 
 
 def _model_monitor_files(

@@ -18,7 +18,7 @@ from driftline.constraints import Constraint, Mode, Verdict
 from driftline.dataset.compact import NOTES
 from driftline.dataset.dataset import Answers, Progress
 from driftline.engines.engine import Engine
-from driftline.errors import DriftlineError, NotFound, Unavailable
+from driftline.errors import DriftlineError, InputError, NotFound, Unavailable
 from driftline.monitors.monitor import Monitor
 from driftline.objects.store import ObjectStore
 from driftline.runs.baseline import Baseline, load

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from driftline.dataset.compact import decode_cached, decode_labels_cached
+from driftline.dataset.compact import NOTES, decode_cached, decode_labels_cached, pruned
 from driftline.dataset.dataset import Answers, Captured, Files, Join, Table
 from driftline.dataset.fingerprint import content_fingerprint
 from driftline.errors import InputError
@@ -90,3 +92,76 @@ def test_a_table_is_known_by_its_rows_not_by_its_files(tmp_path: Path) -> None:
     one, two = table(tmp_path / "b.parquet", ["b"], ["0"]), table(tmp_path / "c.parquet", ["a"], ["1"])
     assert content_fingerprint(Table(one.paths + two.paths, (), 2), tmp_path) == content_fingerprint(whole, tmp_path)
     assert content_fingerprint(one, tmp_path) != content_fingerprint(whole, tmp_path)
+
+
+def label(event_id: str, value: str) -> str:
+    return f'{{"groundTruthData":{{"data":"{value}","encoding":"CSV"}},"eventMetadata":{{"eventId":"{event_id}"}}}}\n'
+
+
+def test_labels_of_several_days_are_one_account_and_a_new_one_costs_its_day(write: Write, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    one = write("l/2026/03/01/09/a.jsonl", label("e1", "0") + label("e2", "1") + "{broken\n")
+    two = write("l/2026/03/02/09/a.jsonl", label("e1", "1") + label("e2", "1"))
+    found = decode_labels_cached(cache, (one, two))
+    assert (found.intake.files, found.intake.records, found.intake.rows, found.intake.dead) == (2, 5, 4, 1)
+    assert (found.intake.duplicates, found.intake.contradictions) == (1, 1)
+    assert found.dead_letters is not None
+    assert len(found.dead_letters.read_text().splitlines()) == 1
+    three = write("l/2026/03/02/10/a.jsonl", label("e3", "1"))
+    grown = decode_labels_cached(cache, (one, two, three))
+    assert grown.table.rows == 5
+    assert grown.table.paths[0] == found.table.paths[0], "the first day was not decoded again"
+    assert grown.table.paths[1] != found.table.paths[1]
+    assert decode_labels_cached(cache, (one, two, three)) == grown
+
+
+def aged(path: Path, by: timedelta) -> None:
+    at = path.stat().st_mtime - by.total_seconds()
+    os.utime(path, (at, at))
+
+
+def test_what_nobody_used_for_long_is_pruned_once_an_hour(write: Write, tmp_path: Path, capture: Any) -> None:
+    cache, keep = tmp_path / "cache", timedelta(days=8)
+    assert pruned(cache, keep) == 0, "no cache yet"
+    old, new = (Captured((write(f"{name}.jsonl", capture() + "\n"),)) for name in "ab")
+    for source in (old, new):
+        aged(decode_cached(cache, source).table.paths[0].parent / "decoded.json", timedelta(days=9))
+    decode_cached(cache, new)  # used again
+    (cache / NOTES / "m").mkdir(parents=True)
+    for name, days in (("w1", 9), ("w2", 1)):
+        (cache / NOTES / "m" / name).write_text("a b")
+        aged(cache / NOTES / "m" / name, timedelta(days=days))
+    (cache / ".half-12345678").mkdir()
+    aged(cache / ".half-12345678", timedelta(days=2))
+    assert pruned(cache, keep) == 1
+    left = decode_cached(cache, new).table.paths[0].parent
+    assert sorted(path.name for path in cache.iterdir()) == sorted([".pruned", NOTES, left.name])
+    assert [note.name for note in (cache / NOTES / "m").iterdir()] == ["w2"]
+    aged(left / "decoded.json", timedelta(days=9))
+    assert pruned(cache, keep) == 0, "it was done a moment ago"
+    aged(cache / ".pruned", timedelta(hours=2))
+    assert pruned(cache, keep) == 1
+    assert decode_cached(cache, new).table.rows == 1, "what went is decoded again"
+
+
+def test_former_states_of_a_day_of_labels_are_pruned_after_an_hour(write: Write, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    files = tuple(write(f"l/2026/03/0{day}/09/a.jsonl", label("e", "0")) for day in (1, 2))
+    first = decode_labels_cached(cache, files)
+    more = write("l/2026/03/02/10/b.jsonl", label("f", "1"))
+    second = decode_labels_cached(cache, (*files, more))
+    for account in cache.rglob("decoded.json"):
+        aged(account, timedelta(hours=2))
+    aged(first.table.paths[1].parent / "decoded.json", timedelta(hours=1))
+    assert pruned(cache, timedelta(days=8)) == 1
+    assert all(path.exists() for path in second.table.paths)
+    assert not first.table.paths[1].exists()
+
+
+def test_a_broken_account_is_decoded_again(write: Write, tmp_path: Path) -> None:
+    source = Files((write("a.csv", "a\n1\n"),), "csv")
+    found = decode_cached(tmp_path / "cache", source)
+    (found.table.paths[0].parent / "decoded.json").write_text('{"paths": ')
+    assert decode_cached(tmp_path / "cache", source) == found
+    found.table.paths[0].unlink()
+    assert decode_cached(tmp_path / "cache", source) == found

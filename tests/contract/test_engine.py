@@ -97,6 +97,13 @@ def test_blocks_are_consecutive_equal_and_make_up_the_whole(engine: Engine, tmp_
     assert dict(merged(parts)) == dict(engine.fold(plan, dataset).states)
 
 
+def test_spans_are_the_rows_they_name_even_where_they_overlap(engine: Engine, tmp_path: Path) -> None:
+    dataset = table(tmp_path, {"x": np.arange(3000.0)}, files=3, group=400)
+    found = engine.fold_spans(frozenset({Moments("x")}), dataset, [(0, 3000), (390, 410), (1999, 2001), (7, 7)])
+    ends = [(part[Moments("x")].minimum, part[Moments("x")].maximum, part[Moments("x")].n) for part in found]
+    assert ends == [(0.0, 2999.0, 3000), (390.0, 409.0, 20), (1999.0, 2000.0, 2), (None, None, 0)]
+
+
 def test_progress_ends_at_all_rows(engine: Engine, tmp_path: Path, numbers: dict[str, Any]) -> None:
     seen: list[tuple[int, int | None]] = []
     engine.fold(PLAN, table(tmp_path, numbers, group=700), lambda done, of: seen.append((done, of)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from driftline.dataset.dataset import Coverage, Dataset, Progress
+from driftline.dataset.dataset import Coverage, Dataset, Progress, Table
 from driftline.states.state import Plan, States
 
 
@@ -26,4 +27,10 @@ class Engine(Protocol):
 
     def fold_blocks(self, plan: Plan, dataset: Dataset, blocks: int, progress: Progress | None = None) -> list[States]:
         """The states of `blocks` consecutive, equal parts of the dataset, in the order of its rows."""
+        ...
+
+    def fold_spans(
+        self, plan: Plan, table: Table, spans: Sequence[tuple[int, int]], progress: Progress | None = None
+    ) -> list[States]:
+        """The states of the rows of each span [start, end) of the table, in one reading; spans may overlap."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,16 +64,22 @@ class LocalEngine:
                 return self.fold_blocks(plan, table, blocks, progress)
         count = max(1, min(blocks, dataset.rows))
         bounds = [dataset.rows * i // count for i in range(count + 1)]
-        states: list[_States] = [{s: s.empty() for s in plan} for _ in range(count)]
-        tasks = list(_tasks(plan, dataset))
+        return self.fold_spans(plan, dataset, list(pairwise(bounds)), progress)
+
+    def fold_spans(
+        self, plan: Plan, table: Table, spans: Sequence[tuple[int, int]], progress: Progress | None = None
+    ) -> list[States]:
+        """The states of the rows of each span [start, end), in one reading; spans may overlap."""
+        states: list[_States] = [{s: s.empty() for s in plan} for _ in spans]
+        tasks = list(_tasks(plan, table))
         rows = sum(task.rows for task in tasks)
         done = 0
-        for task, parts in self._each(lambda task: task.run(bounds), tasks):
-            for block, part in parts.items():
-                _merge(states[block], part)
+        for task, parts in self._each(lambda task: task.run(spans), tasks):
+            for span, part in parts.items():
+                _merge(states[span], part)
             done += task.rows
             if progress is not None:
-                progress(dataset.rows * done // max(1, rows), dataset.rows)
+                progress(table.rows * done // max(1, rows), table.rows)
         return [States(part) for part in states]
 
     def _fold_join(self, plan: Plan, dataset: Join, progress: Progress | None) -> Folded:
@@ -138,17 +144,17 @@ class _Task:
         count: int = self.metadata.row_group(self.group).num_rows
         return count
 
-    def run(self, bounds: list[int]) -> dict[int, _States]:
-        """The states of the row group, by the block its rows fall into."""
+    def run(self, spans: Sequence[tuple[int, int]]) -> dict[int, _States]:
+        """The states of the row group, by the spans its rows fall into."""
         found: dict[int, _States] = {}
         at = self.start
         for batch in self._batches():
-            for block, part in _cut(batch, at, bounds):
+            for span, part in _cut(batch, at, spans):
                 states = {s: s.of(part) for s in self.summaries}
-                if block in found:
-                    _merge(found[block], states)
+                if span in found:
+                    _merge(found[span], states)
                 else:
-                    found[block] = states
+                    found[span] = states
             at += batch.num_rows
         return found
 
@@ -174,11 +180,11 @@ def _culprit(file: pq.ParquetFile, task: _Task) -> str:
     return "it"
 
 
-def _cut(batch: pa.RecordBatch, at: int, bounds: list[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    for block, (start, end) in enumerate(pairwise(bounds)):
+def _cut(batch: pa.RecordBatch, at: int, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    for span, (start, end) in enumerate(spans):
         first, last = max(start, at), min(end, at + batch.num_rows)
         if first < last:
-            yield block, batch.slice(first - at, last - first)
+            yield span, batch.slice(first - at, last - first)
 
 
 def _tasks(plan: Plan, table: Table) -> Iterator[_Task]:

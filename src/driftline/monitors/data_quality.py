@@ -99,6 +99,13 @@ class DataQuality:
             pairs = [(block[Column(name)], other[Column(name)]) for block, other in comparisons]
             yield from _suggested(name, state, of_blocks, pairs)
 
+    def suggest_distances(self, whole: Profile, comparisons: Sequence[Comparison]) -> Iterator[Constraint]:
+        """The distances alone, as far as the first of each pair of the baseline's parts is from the second."""
+        for name in whole.columns:
+            pairs = [(part[Column(name)], other[Column(name)]) for part, other in comparisons]
+            if whole.states[Column(name)].kinds.kind is not Kind.UNKNOWN:
+                yield from _distances(name, whole.states[Column(name)], pairs)
+
     def _column(
         self, name: str, state: ColumnState, before: ColumnState | None, confidence: float
     ) -> Iterator[Measurement]:
@@ -199,11 +206,14 @@ def _suggested(
         yield _constraint("numeric_share", name, low=1.0)
     effect = effect_of_spread("completeness", seen, _defined(columns_.completeness, blocks))
     yield _constraint("completeness", name, low=seen, effect=effect)
-    if kind is Kind.UNKNOWN:
-        return
+    if kind is not Kind.UNKNOWN:
+        yield from _distances(name, whole, pairs)
+
+
+def _distances(name: str, whole: ColumnState, pairs: Sequence[Pair]) -> Iterator[Constraint]:
     pairs = [pair for pair in pairs if _incomparable(*pair) is None]
-    if kind.numeric:
-        shown = _lows(drift.ks, pairs)
+    if whole.kinds.kind.numeric:
+        shown = _apart(drift.ks, pairs)
         yield _constraint("ks", name, high=DRIFT_BOUND, effect=effect_of_distance(DRIFT_BOUND, shown))
         return
     foreign = [_foreign(block, rest) for block, rest in pairs]
@@ -211,7 +221,7 @@ def _suggested(
         effect = max(floor("domain_share", 1.0), effect_of_distance(0.0, foreign))
         yield _constraint("domain_share", name, low=1.0, effect=effect)
     # Values that come and go, such as dates: a window may hold nothing but new ones, and even one alone.
-    shown = [max(far, new) for far, new in zip(_lows(drift.linf, pairs), foreign, strict=True)]
+    shown = [max(far, new) for far, new in zip(_apart(drift.linf, pairs), foreign, strict=True)]
     yield _constraint("linf", name, high=DRIFT_BOUND, effect=effect_of_distance(DRIFT_BOUND, shown))
 
 
@@ -226,10 +236,10 @@ def _foreign(block: ColumnState, rest: ColumnState) -> float:
         return 0.0
 
 
-def _lows(metric: Metric[Any], pairs: Iterable[Pair]) -> list[float]:
-    """How far apart the two of each pair are, beyond chance."""
-    estimates = (_estimate(metric, block, rest) for block, rest in pairs)
-    return [0.0 if estimate is None else max(0.0, estimate.low) for estimate in estimates]
+def _apart(metric: Metric[Any], pairs: Iterable[Pair]) -> list[float]:
+    """How far apart the two of each pair are: what is beyond chance, and all of it where that is beyond the bound."""
+    estimates = [_estimate(metric, block, rest) for block, rest in pairs]
+    return [0.0 if e is None else e.value if e.low > DRIFT_BOUND else max(0.0, e.low) for e in estimates]
 
 
 def _defined(metric: Metric[Any], blocks: Iterable[ColumnState]) -> list[Estimate | None]:

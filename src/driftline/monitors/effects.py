@@ -39,6 +39,8 @@ _NONE: Final = frozenset(
     {"integral_share", "numeric_share", "missing_columns", "extra_columns", "chi_square"}
     | {"ks", "ks_robust", "linf", "linf_robust", "psi", "jensen_shannon", "wasserstein"}
 )
+DISTANCES: Final = frozenset({"ks", "linf", "domain_share"})
+"""Metrics whose effect is the farthest that a part of the baseline shows, not how much its parts vary."""
 _RELATIVE: Final = frozenset({"mae", "mse", "rmse", "log_loss", "brier"})
 
 

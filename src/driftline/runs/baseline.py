@@ -42,6 +42,7 @@ from driftline.monitors.monitor import Monitor, Profile
 from driftline.objects.directory import Directory
 from driftline.runs.profiles import decode_profile, encode_profile
 from driftline.schema import ProblemType
+from driftline.states.column import Column
 from driftline.states.rows import Rows
 from driftline.states.state import States
 
@@ -56,6 +57,7 @@ SPANS = 24
 """For windows smaller than a block so many short spans of the baseline are looked at, …"""
 SHORTEST_SPAN = 40
 """… down to this length, each a quarter of the one before."""
+_OF_VALUES = frozenset({"linf", "linf_robust", "chi_square"})
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -127,6 +129,16 @@ class Baseline:
         within = self.scales[max((size for size in sizes if size <= rows), default=sizes[0])]
         spread = {key: effect for key, effect in nearest.items() if key[0] not in DISTANCES}
         return spread | {key: effect for key, effect in within.items() if key[0] in DISTANCES}
+
+    def speaks_of(self, constraint: Constraint) -> bool:
+        """Whether there is anything to hold the constraint against.
+
+        Model Monitor lists the values of a column of strings only where there are few; it compares no other one.
+        """
+        if self.profile is None or constraint.metric not in _OF_VALUES:
+            return True
+        state = self.profile.states.get(Column(constraint.column or ""))
+        return state is None or state.values is not None
 
     def data_quality(self) -> DataQuality:
         """The data-quality monitor with the domains of this baseline's constraints."""

@@ -60,7 +60,9 @@ class Question:
         return tuple(
             c
             for c in found
-            if (self.metrics is None or c.metric in self.metrics) and (self.columns is None or c.column in self.columns)
+            if (self.metrics is None or c.metric in self.metrics)
+            and (self.columns is None or c.column in self.columns)
+            and self.baseline.speaks_of(c)
         )
 
 

@@ -45,12 +45,12 @@ from driftline.schema import ProblemType
 from driftline.worker import Tick, tick
 
 LEARNED: Final = (date(2013, 1, 1), date(2013, 2, 28))
-PLAYED: Final = (date(2013, 6, 15), date(2013, 8, 24))
+PLAYED: Final = (date(2013, 7, 1), date(2013, 8, 24))
 SHARE: Final = (2, 3)
 """Of every three flights two are asked about."""
 THRESHOLD: Final = 0.3
 NIGHT_HOUR: Final = 5
-"""Local hour at which labels are uploaded and the worker ticks: nearly all flights are down, the first is not yet up."""
+"""Local hour of the labels and of the worker: nearly all flights are down, and the first is not yet up."""
 SECRET: Final = "FLIGHTS_HOOK_SECRET"  # noqa: S105  the name of the variable, not the secret
 MARK: Final = ".driftline-demo"
 

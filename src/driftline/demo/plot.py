@@ -103,11 +103,11 @@ def _quality(story: Story, x: Any) -> Any:
     import altair as alt
 
     rows = [_row(day) for day in story.days if day.auc is not None]
-    y = alt.Y("auc:Q", title="AUC", scale=alt.Scale(domain=[0.4, 0.85], clamp=True))
+    y = alt.Y("auc:Q", title="AUC", scale=alt.Scale(domain=[0.4, 0.9]))
     base = alt.Chart(alt.Data(values=rows))
     names = list(_VERDICTS.values())
     interval = base.mark_rule(strokeWidth=2, opacity=0.35, color=GREY, clip=True).encode(
-        x=x, y=alt.Y("low:Q", title="AUC", scale=alt.Scale(domain=[0.4, 0.85])), y2="high:Q"
+        x=x, y=alt.Y("low:Q", title="AUC", scale=alt.Scale(domain=[0.4, 0.9])), y2="high:Q"
     )
     points = base.mark_point(filled=True, size=55, opacity=1).encode(
         x=x,
@@ -115,14 +115,16 @@ def _quality(story: Story, x: Any) -> Any:
         color=alt.Color(
             "verdict:N",
             scale=alt.Scale(domain=names, range=[BLUE, "#9CA3AF", VERMILION]),
-            legend=alt.Legend(orient="top-right", direction="horizontal"),
+            legend=alt.Legend(orient="bottom", direction="horizontal"),
         ),
         shape=alt.Shape(
-            "verdict:N", scale=alt.Scale(domain=names, range=["circle", "circle", "triangle-down"]), legend=None
+            "verdict:N",
+            scale=alt.Scale(domain=names, range=["circle", "diamond", "triangle-down"]),
+            legend=alt.Legend(orient="bottom", direction="horizontal"),
         ),
     )
     layers = [*_alarms(story, x), interval, *_levels(story), *_models(story, x), points, *_swap(story, x)]
-    return alt.layer(*layers)
+    return alt.layer(*layers).resolve_scale(color="independent", shape="independent", strokeDash="independent")
 
 
 def _alarms(story: Story, x: Any) -> list[Any]:
@@ -169,7 +171,7 @@ def _models(story: Story, x: Any) -> list[Any]:
             color=alt.Color(
                 "line:N",
                 scale=alt.Scale(domain=[SERVED, STAYED], range=[BLUE, "#E69F00"]),
-                legend=alt.Legend(orient="top-left", direction="horizontal"),
+                legend=alt.Legend(orient="bottom", direction="horizontal", symbolType="stroke"),
             ),
             strokeDash=alt.StrokeDash(
                 "line:N",

@@ -109,12 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--objects", type=Path, required=True, help="folder with captured/ and labels/")
     given = parser.parse_args(arguments)
     try:
-        notice = json.load(sys.stdin)
-        until, now = (datetime.fromisoformat(notice[key]) for key in ("since", "created_at"))
-        done = retrain(given.folder, given.objects, until, now)
-    except (ValueError, KeyError) as why:
+        until, now = _times(sys.stdin.read())
+    except (ValueError, KeyError, TypeError) as why:
         print(f"standard input holds no notice with since and created_at: {why!r}", file=sys.stderr)  # noqa: T201
         return 2
+    try:
+        done = retrain(given.folder, given.objects, until, now)
     except DriftlineError as why:
         print(why, file=sys.stderr)  # noqa: T201
         return 1
@@ -126,6 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file=sys.stderr,
     )
     return 0
+
+
+def _times(notice: str) -> tuple[datetime, datetime]:
+    """The end of the window that raised the alarm, and when the notice was written."""
+    told = json.loads(notice)
+    return datetime.fromisoformat(told["since"]), datetime.fromisoformat(told["created_at"])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from driftline.runs.run import Ran, Site, job_of, perform
 from driftline.windows import Due, Window, due
 
 Clock = Callable[[], datetime]
-Tell = Callable[[str], None]
+Tell = Callable[[str | Ran], None]
+"""Hears of a run, or of a problem in words."""
 MOST_WAITING: Final = 10_000
 _DAY: Final = timedelta(days=1)
 
@@ -176,11 +177,11 @@ def _asked(job: Job, window: Window | None, now: datetime) -> _Asked:
 def loop(
     site: Site, channels: Callable[[], Mapping[str, Channel]], clock: Clock, tell: Tell, stop: Event, pause: timedelta
 ) -> None:
-    """Tick until `stop` is set."""
+    """Tick until `stop` is set; `tell` hears of every run, and of what goes wrong."""
     while not stop.is_set():
         problems: list[str] = []
         with _survived("this round", problems):
-            done = tick(site, channels(), clock(), lambda ran: tell(describe(ran)), stop)
+            done = tick(site, channels(), clock(), tell, stop)
             problems += done.problems
             for key in done.delivered.failed:
                 tell(f"notice {key} could not be delivered; see `driftline alarms --notices`")

@@ -63,6 +63,14 @@ def show_json(value: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=1).decode())
 
 
+def show_line(value: Any) -> None:
+    """Print `value` as one line of JSON on stdout, at once."""
+    import msgspec
+
+    click.echo(msgspec.json.encode(value).decode())
+    sys.stdout.flush()
+
+
 def show_table(title: str | None, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table on stdout, as wide as the terminal (or 160 characters in a pipe)."""
     from rich.console import Console

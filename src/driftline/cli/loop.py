@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from driftline.cli.console import WindowText, as_json, finish, progress, say, show_json, show_table
+from driftline.cli.console import WindowText, as_json, finish, progress, say, show_json, show_line, show_table
 
 if TYPE_CHECKING:
     from driftline.catalog.declared import Difference
@@ -62,10 +62,11 @@ def _show_difference(difference: Difference, as_json: bool, would: str) -> None:
 @click.command()
 @click.option("--once", is_flag=True, help="Do what is due now, then end.")
 @click.option("--every", type=click.IntRange(1, 3600), default=30, show_default=True, help="Seconds between rounds.")
-def worker(once: bool, every: int) -> None:
+@as_json
+def worker(once: bool, every: int, as_json: bool) -> None:
     """Run what is due, look again at windows with late labels, deliver notices; until stopped.
 
-    Several workers may share a catalog: each window is worked on by one.
+    Several workers may share a catalog: each window is worked on by one. With --json every run is a line on stdout.
 
     Exit status with --once: 0 all was done, 1 a run failed, or a notice could not be delivered.
     """
@@ -74,14 +75,23 @@ def worker(once: bool, every: int) -> None:
     from threading import Event
 
     from driftline.assemble import opened
+    from driftline.runs.run import Ran
     from driftline.worker import describe, loop, tick
+
+    def tell(what: str | Ran) -> None:
+        if isinstance(what, str):
+            say(what)
+        elif as_json:
+            show_line({**_run(what.run), "alarms": [{"alarm": c.alarm, "status": c.status} for c in what.changes]})
+        else:
+            say(describe(what))
 
     with opened() as app:
         unserved = app.unserved()
         for problem in unserved:
             say(problem)
         if once:
-            done = tick(app.site, app.channels(), app.clock(), lambda ran: say(describe(ran)))
+            done = tick(app.site, app.channels(), app.clock(), tell)
             for problem in done.problems:
                 say(problem)
             for key in done.delivered.failed:
@@ -92,7 +102,7 @@ def worker(once: bool, every: int) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         say(f"worker {app.site.owner}: every {every} s; catalog {app.settings.catalog}; Ctrl-C ends it")
-        loop(app.site, app.channels, app.clock, say, stop, timedelta(seconds=every))
+        loop(app.site, app.channels, app.clock, tell, stop, timedelta(seconds=every))
 
 
 @click.command()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -53,6 +54,10 @@ def captured(objects: Path, at: datetime, rows: int = 120, amount: str = "") -> 
         for i in range(rows):
             data = f"{amount or i % 50},{'free' if i % 3 else 'pro'}"
             capture.log(data, "0.5", inference_id=f"{at:%H}-{i}", at=at + timedelta(seconds=i))
+
+
+def sqlite_of(home: Path) -> sqlite3.Connection:
+    return sqlite3.connect(home / "home/catalog.db")
 
 
 def window(start: datetime, hours: int = 1) -> str:
@@ -219,3 +224,14 @@ def test_progress_is_shown_on_a_terminal_and_not_in_a_pipe(home: Path) -> None:
     assert b"baseline" in seen
     assert b"600 rows" in out
     assert b"\x1b" not in out
+
+
+def test_a_worker_prints_every_run_as_a_line_of_json(home: Path) -> None:
+    driftline("apply", home / "plan.yaml")
+    with closing(sqlite_of(home)) as catalog, catalog:  # as if the file had been applied three hours ago
+        catalog.execute("UPDATE monitors SET created_at = datetime(created_at, '-3 hours')")
+    done = driftline("worker", "--once", "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 3
+    assert {line["reason"] for line in lines} == {"no data: the window has no rows"}
+    assert all(line["alarms"] == [] for line in lines)

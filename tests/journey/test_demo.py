@@ -12,7 +12,8 @@ import pytest
 
 from driftline.demo.play import play
 from driftline.demo.telling import Played
-from driftline.wire import WebhookSpec, read_plan
+from driftline.planfile import read_plan
+from driftline.wire import WebhookSpec
 
 
 @pytest.fixture(scope="module")

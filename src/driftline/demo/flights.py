@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from driftline.errors import InputError
-from driftline.windows import Window
 
 NEW_YORK: Final = ZoneInfo("America/New_York")
 FILE: Final = Path(__file__).parent / "data" / "flights2013.parquet"
@@ -166,8 +165,3 @@ def local(day: date, hour: int) -> datetime:
     '2013-06-01T09:00:00+00:00'
     """
     return datetime(day.year, day.month, day.day, hour, tzinfo=NEW_YORK).astimezone(UTC)
-
-
-def window_of(day: date) -> Window:
-    """The window of a local day."""
-    return Window(local(day, 0), local(day + timedelta(days=1), 0))

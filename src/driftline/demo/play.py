@@ -28,7 +28,7 @@ from driftline.constraints import Verdict
 from driftline.dataset.dataset import Answers
 from driftline.dataset.labels import put_labels
 from driftline.demo.flights import COLUMNS, Flights, local, read_flights
-from driftline.demo.hook import Inbox, listening
+from driftline.demo.hook import listening
 from driftline.demo.model import Model, load, save, train
 from driftline.demo.plot import draw
 from driftline.demo.service import ENDPOINT, MODEL_FILE, Clock
@@ -45,7 +45,7 @@ from driftline.schema import ProblemType
 from driftline.worker import Tick, tick
 
 LEARNED: Final = (date(2013, 1, 1), date(2013, 2, 28))
-PLAYED: Final = (date(2013, 7, 1), date(2013, 8, 24))
+PLAYED: Final = (date(2013, 7, 1), date(2013, 8, 20))
 SHARE: Final = (2, 3)
 """Of every three flights two are asked about."""
 THRESHOLD: Final = 0.3
@@ -116,7 +116,6 @@ class Stage:
     app: App
     clock: Clock
     endpoint: Endpoint
-    inbox: Inbox
     flights: Flights
     first: Model
     due: list[tuple[datetime, str, int]] = field(default_factory=list)
@@ -169,11 +168,11 @@ def staged(folder: Path, days: tuple[date, date], share: tuple[int, int], teller
     with ExitStack() as stack:
         inbox = stack.enter_context(listening(environ[SECRET], clock, folder / "notices.jsonl"))
         app = stack.enter_context(opened(environ, clock))
-        _declare(folder, app, inbox)
+        _declare(folder, app, inbox.url)
         endpoint = stack.enter_context(serving(folder, Path(app.settings.objects), clock()))
         teller.serving(folder, endpoint.url)
         flights = everything.between(*days).share(*share)
-        yield Stage(folder, app, clock, endpoint, inbox, flights, model, served=[(days[0], model.version)])
+        yield Stage(folder, app, clock, endpoint, flights, model, served=[(days[0], model.version)])
 
 
 def night(stage: Stage, day: date, flights: Flights) -> Tick:
@@ -258,14 +257,14 @@ def _baselines(folder: Path, known: Flights, held_out: npt.NDArray[np.float64]) 
         baseline_of_quality(Source(answers), folder / "baselines/quality", asked, shop)
 
 
-def _declare(folder: Path, app: App, inbox: Inbox) -> None:
+def _declare(folder: Path, app: App, hook: str) -> None:
     command = [sys.executable, "-m", "driftline.demo.retrain", ".", "--objects", app.settings.objects]
     text = PLAN.format(
         endpoint=ENDPOINT,
         threshold=THRESHOLD,
         inputs=INPUTS,
         quality=QUALITY,
-        url=inbox.url,
+        url=hook,
         secret=SECRET,
         command=json.dumps(command),
     )

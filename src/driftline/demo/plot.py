@@ -19,7 +19,7 @@ VERMILION: Final = "#D55E00"
 GREEN: Final = "#009E73"
 GREY: Final = "#6B7280"
 INK: Final = "#1F2937"
-WIDTH: Final = 860
+WIDTH: Final = 800
 BOUND: Final = 0.1
 """Model Monitor's bound of every distance."""
 SERVED: Final = "served, mean of 7 days"
@@ -48,7 +48,7 @@ def draw(story: Story, folder: Path) -> Path | None:
     spec = chart(story)
     (folder / "story.svg").write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
     target = folder / "story.png"
-    target.write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
+    target.write_bytes(vl_convert.vegalite_to_png(spec, scale=1.5))
     return target
 
 
@@ -138,7 +138,7 @@ def _alarms(story: Story, x: Any) -> list[Any]:
     return [
         alt.Chart(data).mark_rect(color=VERMILION, opacity=0.14).encode(x=x, x2="until:T"),
         alt.Chart(data)
-        .mark_text(align="left", dx=5, color=VERMILION, fontSize=12, fontWeight="bold", y=10)
+        .mark_text(align="right", dx=-5, color=VERMILION, fontSize=12, fontWeight="bold", y=10)
         .encode(x=x, text="text:N"),
     ]
 
@@ -149,7 +149,7 @@ def _levels(story: Story) -> list[Any]:
     data = alt.Data(values=[{"level": story.bound, "text": f"baseline {story.bound:.3f}"}])
     line = alt.Chart(data).mark_rule(color=INK, strokeWidth=1.2, strokeDash=[6, 4]).encode(y="level:Q")
     text = (
-        alt.Chart(data).mark_text(align="left", x=4, dy=-7, color=INK, fontSize=12).encode(y="level:Q", text="text:N")
+        alt.Chart(data).mark_text(align="left", x=WIDTH + 6, color=INK, fontSize=12).encode(y="level:Q", text="text:N")
     )
     return [line, text]
 
@@ -220,7 +220,7 @@ def _inputs(days: Iterable[Day], x: Any) -> Any:
     data = alt.Data(values=[{"level": BOUND, "text": f"bound {BOUND}"}])
     line = alt.Chart(data).mark_rule(color=INK, strokeWidth=1.2, strokeDash=[6, 4]).encode(y="level:Q")
     text = (
-        alt.Chart(data).mark_text(align="left", x=4, dy=-7, color=INK, fontSize=12).encode(y="level:Q", text="text:N")
+        alt.Chart(data).mark_text(align="left", x=WIDTH + 6, color=INK, fontSize=12).encode(y="level:Q", text="text:N")
     )
     return alt.layer(lines, line, text)
 

@@ -133,6 +133,7 @@ def _ending(played: Played) -> Iterator[tuple[str, str]]:
     yield "reports", played.reports
     yield "plan", played.plan
     yield "plot", played.plot or "not drawn: pip install 'driftline[demo]'"
+    yield "look around", f"cd {Path(played.plan).parent} && driftline runs"
     yield "time", f"{played.seconds:.0f} s"
 
 

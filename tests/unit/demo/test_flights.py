@@ -4,8 +4,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from driftline.demo.flights import Flight, Flights, local, window_of
+from driftline.demo.flights import Flight, Flights, local
 from driftline.errors import InputError
+from driftline.windows import Window
 
 
 def test_all_flights_of_the_year_are_there(flights: Flights) -> None:
@@ -44,7 +45,7 @@ def test_the_truth_of_a_flight_comes_after_its_departure_and_late_ones_report_la
 
 def test_all_flights_of_a_local_day_are_asked_about_in_its_window(flights: Flights) -> None:
     for day in (date(2013, 1, 15), date(2013, 3, 10), date(2013, 7, 4), date(2013, 11, 3)):
-        window = window_of(day)
+        window = Window(local(day, 0), local(day + timedelta(days=1), 0))
         assert all(at in window for at in flights.between(day, day).departs_at)
 
 

@@ -11,7 +11,7 @@ import pytest
 from driftline.capture import Capture
 from driftline.dataset.labels import put_labels
 from driftline.demo import retrain
-from driftline.demo.flights import Flights, local, window_of
+from driftline.demo.flights import Flights, local
 from driftline.demo.model import Model, load, save, train
 from driftline.demo.service import ENDPOINT, MODEL_FILE
 from driftline.errors import InputError
@@ -19,7 +19,7 @@ from driftline.objects.directory import Directory
 from driftline.windows import Window
 
 FIRST, LAST = date(2013, 7, 1), date(2013, 7, 20)
-UNTIL = window_of(LAST).end
+UNTIL = local(LAST + timedelta(days=1), 0)
 NOW = UNTIL + timedelta(hours=5)
 
 

@@ -22,7 +22,7 @@ class DeadLetters:
         self.reasons: Counter[str] = Counter()
         self.lines = 0
         """Letters about lines that never became records: too long, not text, broken off."""
-        self._first: dict[str, int] = {}
+        self._first: dict[str, tuple[int, str]] = {}
         self._file: IO[str] | None = None
 
     def add(self, file: Path | str, line: int, reason: str, record: bytes | str, offset: int | None = None) -> None:
@@ -43,12 +43,12 @@ class DeadLetters:
     def unread(self, file: Path | str, line: int, reason: str, record: bytes | str, offset: int | None = None) -> None:
         """Keep a line that never became a record."""
         self.lines += 1
-        self._first.setdefault(str(file), line)
+        self._first.setdefault(str(file), (line, reason))
         self.add(file, line, reason, record, offset)
 
-    def first_line(self, file: Path) -> float:
-        """The first line of the file that never became a record; infinity if there is none."""
-        return self._first.get(str(file), float("inf"))
+    def first(self, file: Path) -> tuple[float, str]:
+        """The first line of the file that never became a record, and why; infinity if there is none."""
+        return self._first.get(str(file), (float("inf"), ""))
 
     @property
     def count(self) -> int:

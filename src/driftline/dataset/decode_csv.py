@@ -76,8 +76,9 @@ class _Header:
         first = self._firsts(lines.file)
         for at in first:
             file = self.files[lines.file[at]]
-            if self.work.dead.first_line(file) < lines.line[at]:
-                raise InputError(f"the header of file {str(file)!r} cannot be read; {self.work.dead.path} says why")
+            lost, why = self.work.dead.first(file)
+            if lost < lines.line[at]:
+                raise InputError(f"the header of file {str(file)!r} (line {lost:.0f}) cannot be read: {why}")
             rows, broken = csv_rows(lines.text.slice(int(at), 1), single=True)
             self._take(rows, broken.get(0), file)
         keep = np.ones(len(lines), np.bool_)

@@ -211,7 +211,7 @@ class _Reader:
         except pa.ArrowInvalid:
             good &= np.fromiter((_is_text(raw[i].as_py()) for i in range(len(raw))), np.bool_, len(raw))
             for at in np.flatnonzero(~good & (ends - starts <= LONGEST)):
-                self._bury(raw, int(at), "not valid UTF-8", int(line[at]), int(starts[at]))
+                self._bury(raw, int(at), _no_text(raw[at].as_py()), int(line[at]), int(starts[at]))
             raw, good_only = raw.filter(pa.array(good)), good
             file, line, starts = file[good_only], line[good_only], starts[good_only]
             good = np.ones(len(raw), np.bool_)
@@ -227,6 +227,12 @@ class _Reader:
 
 def _opened(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+
+
+def _no_text(record: bytes) -> str:
+    if record.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "not valid UTF-8, but the beginning of UTF-16; convert the file to UTF-8"
+    return "not valid UTF-8"
 
 
 def _is_text(record: bytes) -> bool:

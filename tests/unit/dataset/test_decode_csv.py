@@ -113,9 +113,10 @@ def test_a_far_too_long_line_is_never_loaded_as_a_whole(write: Write, monkeypatc
         ("a,a\n1,2\n", "column 'a' twice"),
         ("a,,b\n1,2,3\n", "column 2 of file"),
         ("driftline.id\n1\n", "reserves"),
-        (b"gr\xf6\xdfe,b\n1,2\n", "header of file"),
+        (b"gr\xf6\xdfe,b\n1,2\n", "header of file .* cannot be read: not valid UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16"), "UTF-16; convert the file to UTF-8"),
     ],
-    ids=["empty file", "duplicate name", "empty name", "reserved name", "header in Latin-1"],
+    ids=["empty file", "duplicate name", "empty name", "reserved name", "header in Latin-1", "UTF-16"],
 )
 def test_a_file_that_cannot_be_a_dataset_is_refused(write: Write, content: str | bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -13,8 +13,8 @@ from driftline.metrics.metric import Measurement, Metric, measure
 from driftline.monitors.effects import BEST, CONFIDENCE, effect_of_spread
 from driftline.monitors.monitor import Profile
 from driftline.schema import LABEL, PREDICTION, SCORE, ProblemType
-from driftline.states.contingency import Contingency
-from driftline.states.residuals import Residuals
+from driftline.states.contingency import Contingency, ContingencyState
+from driftline.states.residuals import Residuals, ResidualsState
 from driftline.states.scores import Scores
 from driftline.states.state import Plan
 
@@ -149,6 +149,28 @@ class ModelQuality:
             low, high = (bound, None) if side == "low" else (None, bound)
             yield Constraint(name, None, low=low, high=high, effect=effect, best=BEST[name])
 
+    def check(self, profile: Profile) -> None:
+        """Refuse answers and labels that are not those of the problem type.
+
+        Raises:
+            InputError: no row has a label and an answer that can be compared, or no label is `0` or `1` where the
+                problem is binary.
+        """
+        if self.problem is ProblemType.REGRESSION:
+            residuals: ResidualsState = profile.states[self.residuals]
+            _some(residuals.n, residuals.missing.n, "a number as its label and as its prediction")
+            return
+        contingency: ContingencyState = profile.states[self.contingency]
+        what = "a label and a prediction" if self.prediction else "a label and a number as its probability"
+        _some(contingency.total.n, contingency.missing.n, what)
+        labels = sorted({actual for actual, _ in contingency.cells})
+        if self.problem is ProblemType.BINARY and labels and not {"0", "1"} & set(labels):
+            listed = ", ".join(map(repr, labels[:5])) + (", …" if len(labels) > 5 else "")
+            raise InputError(
+                f"no label is 0 or 1, the classes of a binary problem (1 is the positive one): they are {listed}; "
+                f"write them as 0 and 1, or take MulticlassClassification"
+            )
+
     def _asked(self, profile: Profile) -> Iterator[tuple[Metric[Any], object]]:
         if self.problem is ProblemType.REGRESSION:
             yield from ((metric, profile.states[self.residuals]) for metric in REGRESSION)
@@ -157,3 +179,8 @@ class ModelQuality:
         yield from ((metric, profile.states[self.contingency]) for metric in metrics)
         if self.scores is not None:
             yield from ((metric, profile.states[self.scores]) for metric in SCORED)
+
+
+def _some(rows: int, missing: int, what: str) -> None:
+    if rows == 0 and missing > 0:
+        raise InputError(f"none of the {missing} rows has {what}; are these the right columns or paths?")

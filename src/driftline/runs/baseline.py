@@ -167,6 +167,8 @@ def build(
     folded = engine.fold_spans(monitor.plan(columns), table, [*spans[0], *spans[1]], progress)
     parts = [Profile(s, columns) for s in folded[:blocks]]
     whole = Profile(_merged(p.states for p in parts), columns)
+    if isinstance(monitor, ModelQuality):
+        monitor.check(whole)
     scales = _short_scales(monitor, whole, parts, dict(zip(spans[1], folded[blocks:], strict=True)))
     while True:
         suggested = list(monitor.suggest(whole, parts))

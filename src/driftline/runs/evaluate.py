@@ -69,7 +69,11 @@ class Question:
 def evaluate(question: Question, dataset: Dataset, engine: Engine, progress: Progress | None = None) -> Outcome:
     """Fold the rows once, measure them, and hold every constraint of the baseline against them.
 
-    No rows, and rows without any label, are verdicts (`unknown`, with the reason), not failures.
+    No rows, rows without any label, and labels that are not those of the problem type are verdicts (`unknown`, with the
+    reason), not failures.
+
+    Raises:
+        InputError: the baseline is another model's.
     """
     table = dataset.predictions if isinstance(dataset, Join) else dataset
     if table.rows == 0:
@@ -91,8 +95,13 @@ def evaluate(question: Question, dataset: Dataset, engine: Engine, progress: Pro
             f"predictions of the window",
             coverage,
         )
-    rows = table.rows if coverage is None else coverage.labelled
-    return judged(question, Profile(folded.states, tuple(columns)), rows, coverage)
+    profile = Profile(folded.states, tuple(columns))
+    if isinstance(question.monitor, ModelQuality):
+        try:
+            question.monitor.check(profile)
+        except InputError as why:
+            return nothing(question, str(why), coverage)
+    return judged(question, profile, table.rows if coverage is None else coverage.labelled, coverage)
 
 
 def judged(question: Question, profile: Profile, rows: int, coverage: Coverage | None) -> Outcome:

@@ -88,6 +88,19 @@ def test_no_rows_at_all_are_undefined_everywhere(profiled: Profiled, monitor: Mo
     assert list(monitor.suggest(profiled(monitor, **empty), [])) == []
 
 
+def test_labels_of_another_problem_are_refused_with_what_they_are(profiled: Profiled) -> None:
+    words = {LABEL: ["yes", "no"], PREDICTION: ["yes", "yes"], SCORE: [0.5, 0.6]}
+    with pytest.raises(InputError, match=r"no label is 0 or 1.*'no', 'yes'.*write them as 0 and 1"):
+        BINARY.check(profiled(BINARY, **words))
+    MULTICLASS.check(profiled(MULTICLASS, **words))
+    with pytest.raises(InputError, match="none of the 2 rows has a number as its label and as its prediction"):
+        REGRESSION.check(profiled(REGRESSION, **words))
+
+
+def test_labels_of_minus_one_and_one_are_those_of_a_binary_problem(profiled: Profiled) -> None:
+    BINARY.check(profiled(BINARY, **{LABEL: ["-1", "1"], PREDICTION: ["1", "1"], SCORE: [0.5, 0.6]}))
+
+
 @pytest.mark.parametrize("problem", list(ProblemType))
 def test_everything_constrained_is_measured_and_has_a_best_value(profiled: Profiled, problem: ProblemType) -> None:
     monitor = ModelQuality(problem, score=problem is ProblemType.BINARY)

@@ -32,12 +32,11 @@ from driftline.demo.hook import listening
 from driftline.demo.model import Model, load, save, train
 from driftline.demo.plot import draw
 from driftline.demo.service import ENDPOINT, MODEL_FILE, Clock
-from driftline.demo.story import INPUTS, METRIC, QUALITY, Story, days_of, had_it_stayed, require_days
+from driftline.demo.story import INPUTS, QUALITY, Story, days_of, had_it_stayed, require_days
 from driftline.demo.telling import DECAY, Played, Teller, changes, firing_periods, means
 from driftline.demo.traffic import Endpoint, serving
 from driftline.errors import InputError
 from driftline.planfile import read_plan
-from driftline.runs.baseline import load as load_baseline
 from driftline.runs.oneoff import Model as Asked
 from driftline.runs.oneoff import Source, Truth, baseline_of_data, baseline_of_quality
 from driftline.runs.run import check_plan
@@ -197,11 +196,9 @@ def story_of(stage: Stage) -> Story:
     """What the catalog knows by now."""
     retrained = tuple(day for day, _ in stage.served[1:])
     days = require_days(days_of(stage.app.catalog))
-    effects = load_baseline(stage.folder / "baselines/quality").effects(len(stage.flights) // len(days))
     return Story(
         days=days,
         bound=stage.first.trained.auc,
-        effect=effects[METRIC, None],
         firing=tuple(firing_periods(changes(stage.app.catalog, DECAY))),
         retrained=retrained,
         unmended=had_it_stayed(stage.first, stage.flights, retrained[0]) if retrained else {},
@@ -217,7 +214,6 @@ def _played(stage: Stage, story: Story, plot: Path | None, seconds: float) -> Pl
         runs=stage.runs,
         revisions=sum(day.revision > 0 for day in story.days),
         auc_of_baseline=story.bound,
-        effect=story.effect,
         input_windows_violated=sum(day.inputs is Verdict.VIOLATED for day in story.days),
         largest_distance=max((max(day.distances.values(), default=0.0) for day in story.days), default=0.0),
         alarms=changes(stage.app.catalog),

@@ -45,8 +45,6 @@ class Story:
     days: tuple[Day, ...]
     bound: float
     """The AUC of the baseline."""
-    effect: float
-    """The smallest loss that is worth an alarm."""
     firing: tuple[tuple[date, date | None], ...]
     """From the day whose window raised the alarm to the day that cleared it (None: it is still up)."""
     retrained: tuple[date, ...]

@@ -34,8 +34,6 @@ class Played:
     revisions: int
     """Runs that looked again because labels came late."""
     auc_of_baseline: float
-    effect: float
-    """The smallest loss of AUC that is worth an alarm."""
     input_windows_violated: int
     largest_distance: float
     """The furthest that any input was from January and February on any day."""

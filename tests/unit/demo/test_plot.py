@@ -30,7 +30,6 @@ def story() -> Story:
     return Story(
         days=tuple(map(_day, range(7))),
         bound=0.65,
-        effect=0.1,
         firing=((FIRST + timedelta(days=4), None),),
         retrained=(FIRST + timedelta(days=5),),
         unmended={FIRST + timedelta(days=5): 0.55},

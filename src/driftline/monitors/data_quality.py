@@ -17,6 +17,7 @@ from driftline.monitors.effects import (
     BEST,
     CONFIDENCE,
     DRIFT_BOUND,
+    MARGIN,
     effect_of_distance,
     effect_of_spread,
     floor,
@@ -205,6 +206,7 @@ def _suggested(
     if kind is Kind.FRACTIONAL:
         yield _constraint("numeric_share", name, low=1.0)
     effect = effect_of_spread("completeness", seen, _defined(columns_.completeness, blocks))
+    effect = max(effect, MARGIN * _emptiest(seen, blocks))
     yield _constraint("completeness", name, low=seen, effect=effect)
     if kind is not Kind.UNKNOWN:
         yield from _distances(name, whole, pairs)
@@ -223,6 +225,13 @@ def _distances(name: str, whole: ColumnState, pairs: Sequence[Pair]) -> Iterator
     # Values that come and go, such as dates: a window may hold nothing but new ones, and even one alone.
     shown = [max(far, new) for far, new in zip(_apart(drift.linf, pairs), foreign, strict=True)]
     yield _constraint("linf", name, high=DRIFT_BOUND, effect=effect_of_distance(DRIFT_BOUND, shown))
+
+
+def _emptiest(seen: float, blocks: Sequence[ColumnState]) -> float:
+    """How much less complete than the whole the emptiest block is, if that is not chance: gaps come in bursts."""
+    sure = 1.0 - (1.0 - CONFIDENCE) / max(1, len(blocks))
+    shares = (measure(columns_.completeness, None, block, confidence=sure).estimate for block in blocks)
+    return max((seen - e.value for e in shares if e is not None and e.high < seen), default=0.0)
 
 
 def _foreign(block: ColumnState, rest: ColumnState) -> float:

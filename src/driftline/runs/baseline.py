@@ -125,7 +125,8 @@ class Baseline:
         if not self.scales:
             return {}
         sizes = sorted(self.scales)
-        nearest = self.scales[min(sizes, key=lambda size: abs(math.log(size / max(rows, 1))))]
+        blocks = [size for size in sizes if any(metric not in DISTANCES for metric, _ in self.scales[size])]
+        nearest = self.scales[min(blocks or sizes, key=lambda size: abs(math.log(size / max(rows, 1))))]
         within = self.scales[max((size for size in sizes if size <= rows), default=sizes[0])]
         spread = {key: effect for key, effect in nearest.items() if key[0] not in DISTANCES}
         return spread | {key: effect for key, effect in within.items() if key[0] in DISTANCES}

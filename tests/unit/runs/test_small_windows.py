@@ -48,6 +48,17 @@ def test_a_window_that_sees_part_of_a_cycle_violates_nothing(baseline: Path, tmp
         assert _violated(source, baseline, tmp_path) == []
 
 
+def test_completeness_that_comes_in_bursts_violates_nothing_in_a_short_window(tmp_path: Path) -> None:
+    """Half of every tenth stretch of 300 rows is missing, in the baseline as in the window."""
+    shop = Workshop(LocalEngine(), tmp_path, datetime(2026, 3, 1, tzinfo=UTC))
+    at = np.arange(ROWS)
+    bursts = (at // 300 % 10 == 3) & (at % 2 == 0)
+    pq.write_table(pa.table({"x": pa.array(at % 7, mask=bursts)}), tmp_path / "base.parquet")
+    baseline_of_data(Source(tmp_path / "base.parquet"), tmp_path / "base", shop)
+    pq.write_table(pa.table({"x": pa.array(at % 7, mask=bursts)[900:970]}), tmp_path / "window.parquet")
+    assert _violated(Source(tmp_path / "window.parquet"), tmp_path / "base", tmp_path) == []
+
+
 def test_a_shift_is_still_found_in_a_small_window(baseline: Path, tmp_path: Path) -> None:
     source = _rows(tmp_path / "window.parquet", range(ROWS, ROWS + 170), 5, shift=1.0)
     assert _violated(source, baseline, tmp_path) == [("ks", "level")]

@@ -189,5 +189,5 @@ def test_a_window_without_traffic_is_unknown_and_a_worker_that_slept_catches_up(
     world.day(3, 1.0)
     world.tick(morning(3))
     verdicts = [(run.verdict.value, run.reason) for run in world.runs("loans-inputs") if run.verdict]
-    assert [reason for _, reason in verdicts] == [None, *["no data: the window has no rows"] * 2, None]
-    assert [verdict for verdict, _ in verdicts][1:3] == ["unknown", "unknown"]
+    assert verdicts[1:3] == [("unknown", "no data: the window has no rows")] * 2
+    assert all(reason is None or "constraints" in reason for _, reason in (verdicts[0], verdicts[3]))

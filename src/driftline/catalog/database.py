@@ -119,6 +119,8 @@ def _prepare(connection: Any, record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
     cursor.execute("PRAGMA foreign_keys = ON")
+    # In WAL mode a power cut can take back the last transactions, never tear one: what they did is done again.
+    cursor.execute("PRAGMA synchronous = NORMAL")
     if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         cursor.execute("PRAGMA journal_mode = WAL")
     cursor.close()

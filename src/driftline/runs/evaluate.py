@@ -27,7 +27,7 @@ class Outcome:
 
     verdict: Verdict
     reason: str | None
-    """Why there is no verdict on the rows at all: no data, or labels pending."""
+    """Why the verdict is not `holds`, in a line: what is violated, what lacks evidence, no data, labels pending."""
     mode: Mode
     confidence: float
     """Of every interval: the false-alarm budget shared out among the constraints."""
@@ -115,8 +115,19 @@ def judged(question: Question, profile: Profile, rows: int, coverage: Coverage |
         _judge(question, c, known[c.metric, c.column], confidence=confidence, rows=rows) for c in constraints
     )
     verdict = overall(judgements) if judgements else Verdict.UNKNOWN
-    reason = None if judgements else "there is no constraint to judge: the baseline has none, or all are switched off"
+    reason = _summary(verdict, judgements)
     return Outcome(verdict, reason, question.mode, confidence, measurements, judgements, profile, coverage)
+
+
+def _summary(verdict: Verdict, judgements: Sequence[Judgement]) -> str | None:
+    if not judgements:
+        return "there is no constraint to judge: the baseline has none, or all are switched off"
+    if verdict is Verdict.HOLDS:
+        return None
+    named = [j.constraint for j in judgements if j.verdict is verdict]
+    listed = ", ".join(c.metric if c.column is None else f"{c.metric} of {c.column}" for c in named[:3])
+    what = "violated" if verdict is Verdict.VIOLATED else "without enough evidence or a value"
+    return f"{len(named)} of {len(judgements)} constraints {what}: {listed}{', …' if len(named) > 3 else ''}"
 
 
 def _judge(

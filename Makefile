@@ -9,6 +9,7 @@ setup: .venv/ready
 	$(PYTHON) -m venv .venv || { rm -rf .venv; apt-get update && apt-get install -y python3-venv && $(PYTHON) -m venv .venv; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	sync  # so that what follows does not wait for the disk to take in the installation
 	touch $@
 
 check: setup  ## style, types, floors, examples in docstrings, laws

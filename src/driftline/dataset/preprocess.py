@@ -72,7 +72,7 @@ class Script:
 
     def _listen(self) -> None:
         stdout = self._process.stdout
-        assert stdout is not None  # noqa: S101
+        assert stdout is not None  # noqa: S101  it was opened as a pipe
         for line in stdout:
             self._answers.put(line)
         self._answers.put(b"")

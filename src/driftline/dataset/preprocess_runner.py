@@ -78,7 +78,7 @@ def main() -> int:
     for line in sys.stdin.buffer:
         try:
             _say(answers, {"rows": _rows(handler(Record(json.loads(line))))})
-        except (Exception, SystemExit) as why:  # noqa: BLE001
+        except (Exception, SystemExit) as why:  # noqa: BLE001  the record is a dead letter with this reason
             _say(answers, {"error": _told(why, path)})
     return 0
 

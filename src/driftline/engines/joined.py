@@ -25,7 +25,7 @@ _LABELS: Final = f"""
 CREATE TEMP VIEW labels AS
 SELECT "{ID}" AS id, "{ORDINAL}" AS ordinal, "{LABEL}" AS label,
     list_position($files, filename)::BIGINT * 1099511627776 + file_row_number AS place
-FROM read_parquet($files, filename = true, file_row_number = true) WHERE "{ID}" IS NOT NULL"""  # noqa: S608
+FROM read_parquet($files, filename = true, file_row_number = true) WHERE "{ID}" IS NOT NULL"""  # noqa: S608  constants
 
 # Only ids whose hash occurs twice can be there twice: the strings of all others need no grouping.
 _SUPERSEDED: Final = """

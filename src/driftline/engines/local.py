@@ -23,6 +23,7 @@ from driftline.engines.engine import Folded
 from driftline.engines.joined import ordered, streamed
 from driftline.errors import Corrupt, InputError
 from driftline.schema import PROBABILITY
+from driftline.states.folding import Folding, folding
 from driftline.states.state import AnySummary, Plan, States
 
 SLICE: Final = 1 << 17
@@ -146,17 +147,16 @@ class _Task:
 
     def run(self, spans: Sequence[tuple[int, int]]) -> dict[int, _States]:
         """The states of the row group, by the spans its rows fall into."""
-        found: dict[int, _States] = {}
+        found: dict[int, dict[AnySummary, Folding[Any]]] = {}
         at = self.start
         for batch in self._batches():
             for span, part in _cut(batch, at, spans):
-                states = {s: s.of(part) for s in self.summaries}
-                if span in found:
-                    _merge(found[span], states)
-                else:
-                    found[span] = states
+                if span not in found:
+                    found[span] = {summary: folding(summary) for summary in self.summaries}
+                for each in found[span].values():
+                    each.add(part)
             at += batch.num_rows
-        return found
+        return {span: {summary: each.state() for summary, each in parts.items()} for span, parts in found.items()}
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         with opened(self.path, self.metadata) as file:

@@ -66,12 +66,19 @@ def put(
 )
 @as_json
 def demo(output: Path, as_json: bool) -> None:
-    """Run the whole loop on a year of flights: capture, labels, monitors, alarm, retraining.
+    """Run the whole loop on real flights: capture, labels, monitors, alarm, retraining.
 
-    Trains a model on two months, serves it over HTTP, sends it the flights of the following months, and watches it.
-    Takes under two minutes. Needs the extra: pip install 'driftline[demo]'.
+    Trains a model on January and February 2013, serves it over HTTP, sends it the flights of July and August, and
+    watches it. Takes under two minutes. Needs the extra `demo`.
     """
-    from driftline.demo.play import play
+    from driftline.errors import InputError
+
+    try:
+        from driftline.demo.play import play
+    except ModuleNotFoundError as why:
+        if str(why.name).startswith("driftline"):
+            raise
+        raise InputError(f"the demo needs {why.name}, of the extra `demo`: pip install 'driftline[demo]'") from why
 
     played = play(output, quiet=as_json)
     if as_json:
@@ -80,10 +87,15 @@ def demo(output: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Print the completion script for SHELL; see its first lines for how to install it.
+@as_json
+def completion(shell: str, as_json: bool) -> None:
+    """Print the script by which SHELL completes the commands of driftline on the Tab key.
 
-    For bash: driftline completion bash > ~/.local/share/bash-completion/completions/driftline
+    \b
+    Store it where your shell looks for it:
+    bash   driftline completion bash > ~/.local/share/bash-completion/completions/driftline
+    zsh    driftline completion zsh > ~/.zfunc/_driftline     (a folder of your $fpath)
+    fish   driftline completion fish > ~/.config/fish/completions/driftline.fish
     """
     from click.shell_completion import get_completion_class
 
@@ -92,4 +104,8 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"there is no completion for {shell}")
-    click.echo(kind(main, {}, "driftline", "_DRIFTLINE_COMPLETE").source())
+    script = kind(main, {}, "driftline", "_DRIFTLINE_COMPLETE").source()
+    if as_json:
+        show_json({"shell": shell, "script": script})
+    else:
+        click.echo(script)

@@ -8,10 +8,12 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -62,6 +64,35 @@ def sqlite_of(home: Path) -> sqlite3.Connection:
 
 def window(start: datetime, hours: int = 1) -> str:
     return f"{start:%Y-%m-%dT%H:%M:%SZ}/PT{hours}H"
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield from commands(command, *path, name) if isinstance(command, click.Group) else [(*path, name)]
+
+
+@pytest.mark.parametrize("command", list(commands(main)), ids=" ".join)
+def test_every_command_has_help_and_json(command: tuple[str, ...]) -> None:
+    shown = driftline(*command, "--help")
+    assert shown.exit_code == 0
+    assert f" {' '.join(command)} " in shown.output.splitlines()[0]
+    assert "--json" in shown.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_the_script_alone_or_as_json(shell: str) -> None:
+    script = driftline("completion", shell).stdout
+    assert "_DRIFTLINE_COMPLETE" in script
+    assert json.loads(driftline("completion", shell, "--json").stdout) == {"shell": shell, "script": script[:-1]}
+
+
+def test_a_demo_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("driftline.demo")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "starlette.applications", None)  # as where it is not installed
+    told = driftline("demo")
+    assert told.exit_code == 1
+    assert "pip install 'driftline[demo]'" in told.stderr
 
 
 def test_run_says_its_verdict_by_exit_status_and_as_json(home: Path) -> None:

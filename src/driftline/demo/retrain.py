@@ -111,21 +111,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         until, now = _times(sys.stdin.read())
     except (ValueError, KeyError, TypeError) as why:
-        print(f"standard input holds no notice with since and created_at: {why!r}", file=sys.stderr)  # noqa: T201
+        _say(f"standard input holds no notice with since and created_at: {why!r}")
         return 2
     try:
         done = retrain(given.folder, given.objects, until, now)
     except DriftlineError as why:
-        print(why, file=sys.stderr)  # noqa: T201
+        _say(str(why))
         return 1
     new = done.model
     what = "serves from now on" if done.swapped else "is not better and does not serve"
-    print(  # noqa: T201  the tail of standard error is kept with the action
+    _say(
         f"{new.version} {what}: AUC {new.trained.auc:.3f} on days it has not seen, {done.before:.3f} before; "
-        f"{new.trained.rows:,} flights from {new.trained.first} to {new.trained.last}, until {stamp(until)}",
-        file=sys.stderr,
+        f"{new.trained.rows:,} flights from {new.trained.first} to {new.trained.last}, until {stamp(until)}"
     )
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201  the tail of standard error is kept with the action
 
 
 def _times(notice: str) -> tuple[datetime, datetime]:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from driftline.dataset.dataset import Answers, Captured, Dataset, Files, Join, Table
 from driftline.dataset.duck import ask, connect
 from driftline.dataset.lines import files_below
+from driftline.dataset.manifests import data_of, told_apart
 from driftline.errors import Unavailable
 from driftline.schema import ID, LABEL, ORDINAL
 
@@ -37,6 +38,7 @@ def source_fingerprint(source: Files | Captured, answers: Answers | None = None,
     options: dict[str, Any] = asdict(source) | {"paths": None}
     if isinstance(source, Captured):
         files = files_below(source.paths, ".jsonl", ".jsonl.gz", ".json")
+        files += data_of(told_apart(files)[0])
         files += () if source.preprocess is None else (source.preprocess,)
     else:
         endings = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from driftline.dataset.dataset import Captured
 from driftline.dataset.decode_json import bury, read_documents
 from driftline.dataset.duck import ask, parts
 from driftline.dataset.lines import Lines, files_below
+from driftline.dataset.manifests import pairs_of, read_pairs, told_apart
 from driftline.dataset.tables import Work
 from driftline.schema import ID, ORDINAL, PROBABILITY, TIME
 from driftline.windows import Window
@@ -101,12 +103,14 @@ def read_records(source: Captured, work: Work) -> Records:
 
     A record without an event id is never a duplicate; one without any id has no label either.
     """
-    files = files_below(source.paths, ".jsonl", ".jsonl.gz", ".json")
-    records = Records(files, work.folder / "records.parquet")
+    manifests, files = told_apart(files_below(source.paths, ".jsonl", ".jsonl.gz", ".json"))
+    pairs = pairs_of(manifests, work.dead)
+    data = dict.fromkeys(path for pair in pairs for path in pair.files)
+    records = Records((*files, *data, *manifests), work.folder / "records.parquet")
     writer: Any = None
     whole = source.preprocess is not None
     try:
-        for lines in read_documents(files, work):
+        for lines in chain(read_documents(files, work), read_pairs(pairs, records.files, work)):
             records.records += len(lines)
             batch = _batch(lines, source, records, work, whole=whole)
             writer = writer or pq.ParquetWriter(records.path, batch.schema, compression="lz4", use_dictionary=False)

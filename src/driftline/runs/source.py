@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from driftline.dataset.dataset import Captured, Files
+from driftline.dataset.manifests import is_manifest
 from driftline.errors import InputError
 from driftline.windows import Window
 
@@ -30,7 +31,8 @@ _HOUR = re.compile(r"(\d{4})/(\d{2})/(\d{2})/(\d{2})/[^/]+$")
 def resolve(path: Path, *, format: Format | None = None, header: bool = True) -> Files | Captured:  # noqa: A002
     """The source behind `path`: a file, or a folder of files of one kind.
 
-    JSON lines that are capture records (they have `captureData`) are captured records; everything else is a dataset.
+    JSON lines that are capture records (they have `captureData`), and the manifests of batch transform, are captured
+    records; everything else is a dataset.
 
     Raises:
         InputError: nothing is there, or its format cannot be told.
@@ -51,7 +53,7 @@ def resolve(path: Path, *, format: Format | None = None, header: bool = True) ->
         files = [file for file in files if _ENDINGS.get(ending_of(file)) == format]
         if not files:
             raise InputError(f"{path}: there is no {format} file in this folder; it has {', '.join(sorted(endings))}")
-    if format == "jsonl" and any(is_captured(file) for file in files[:_LOOKED_AT]):
+    if format == "jsonl" and any(is_captured(file) or is_manifest(file) for file in files[:_LOOKED_AT]):
         return Captured(paths=tuple(files))
     if not header and format != "csv":
         raise InputError(f"{path}: {format} has no header line; leave out --no-header")

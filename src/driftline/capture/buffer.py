@@ -46,8 +46,10 @@ class _Tally:
         self.seen = self.sampled = self.written = 0
         self.dropped: dict[str, int] = {}
 
-    def drop(self, reason: str, records: int = 1) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + records
+    def drop(self, reason: str, records: int = 1) -> bool:
+        before = self.dropped.get(reason, 0)
+        self.dropped[reason] = before + records
+        return before == 0
 
     def counters(self) -> Counters:
         return Counters(self.seen, self.sampled, self.written, dict(self.dropped))
@@ -97,13 +99,13 @@ class Buffer:
         with self._lock:
             (self._current if self._start <= at < self._end else self._turn(at)).seen += 1
 
-    def refuse(self, at: datetime, reason: str) -> None:
-        """Count a request that was chosen and cannot be captured."""
+    def refuse(self, at: datetime, reason: str) -> bool:
+        """Count a request that was chosen and cannot be captured; whether it is the first of its hour and reason."""
         with self._lock:
             tally = self._turn(at)
             tally.seen += 1
             tally.sampled += 1
-            tally.drop(reason)
+            return tally.drop(reason)
 
     def take(self) -> list[Exchange]:
         """Everything that waits, in order; the queue is empty after."""
@@ -123,11 +125,11 @@ class Buffer:
             self._of(hour).written += records
             self._changed.add(hour)
 
-    def lost(self, hour: datetime, records: int, reason: str) -> None:
-        """Count records that will never be in the store."""
+    def lost(self, hour: datetime, records: int, reason: str) -> bool:
+        """Count records that will never be in the store; whether they are the first of their hour and reason."""
         with self._lock:
-            self._of(hour).drop(reason, records)
             self._changed.add(hour)
+            return self._of(hour).drop(reason, records)
 
     def total(self) -> Counters:
         """The counters over all hours."""

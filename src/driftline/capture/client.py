@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 NOT_A_BODY = "body is neither bytes nor text"
 NOT_A_TIME = "time without a zone"
+TIME_OUT_OF_RANGE = "time outside the years 1 to 9999"
 NOT_AN_ID = "inference id is not text"
 NOT_ATTRIBUTES = "custom attributes are not a list of texts"
 _BODIES = frozenset({bytes, str, type(None)})
 _MENDED = (bytes, str, bytearray, memoryview, type(None))
+_FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
+_LAST_HOUR = datetime(9999, 12, 31, 23, tzinfo=UTC)  # its end cannot be named
 _EXIT_S = 5.0
 
 
@@ -118,11 +121,13 @@ class Capture:
         Returns:
             The id that labels must name: the inference id, or a new event id where there is none.
         """
-        event_id = None if inference_id else new_id()
+        # By its type first: there are objects (arrays) that cannot say whether they are true.
+        named = inference_id if type(inference_id) is str and inference_id else None
+        event_id = None if named else new_id()
         exchange = Exchange(
             self._clock() if at is None else at,
             event_id,
-            inference_id or None,
+            named,
             request,
             response,
             request_content_type,
@@ -132,15 +137,18 @@ class Capture:
         if (
             type(request) not in _BODIES
             or type(response) not in _BODIES
-            or custom_attributes != ()
+            or type(custom_attributes) is not tuple
+            or custom_attributes
             or at is not None
-            or (inference_id and type(inference_id) is not str)
+            or (named is None and inference_id is not None)
         ):
-            checked = _checked(exchange)
+            checked = _checked(exchange._replace(inference_id=inference_id))
             if isinstance(checked, str):
-                complain("a request was not captured: %s", checked)
-                self._buffer.refuse(self._clock(), checked)
-                return str(inference_id or event_id)
+                if self._writer is None:
+                    self._start()
+                if self._buffer.refuse(self._clock(), checked):
+                    complain("a request was not captured: %s", checked)
+                return named or event_id or ""
             exchange = checked
         self.take(exchange)
         return exchange.inference_id or exchange.event_id or ""
@@ -209,7 +217,7 @@ class Capture:
 
     def _start(self) -> None:
         with self._starting:
-            if self._writer is not None:
+            if self._writer is not None or self._ended:
                 return
             from driftline.capture.writer import Writer
 
@@ -239,12 +247,14 @@ def _checked(given: Exchange) -> Exchange | str:
         return NOT_A_BODY
     if not isinstance(given.at, datetime) or given.at.utcoffset() is None:
         return NOT_A_TIME
+    if not _FIRST_TIME <= given.at < _LAST_HOUR:
+        return TIME_OUT_OF_RANGE
     if not isinstance(inference_id, (str, int, type(None))):
         return NOT_AN_ID
     if not isinstance(attributes, (str, list, tuple)) or not all(isinstance(each, str) for each in attributes):
         return NOT_ATTRIBUTES
     return given._replace(
-        inference_id=None if inference_id is None else str(inference_id),
+        inference_id=None if inference_id is None else str(inference_id) or None,
         request=_fixed(given.request),
         response=_fixed(given.response),
         custom_attributes=(attributes,) if isinstance(attributes, str) else tuple(attributes),

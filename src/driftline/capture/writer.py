@@ -102,8 +102,8 @@ class Writer(Thread):
             try:
                 line = self._line(exchange)
             except (AttributeError, TypeError, ValueError, OverflowError) as why:
-                self._buffer.lost(hour, 1, NOT_ENCODABLE)
-                complain("a captured request was dropped: %s", why)
+                if self._buffer.lost(hour, 1, NOT_ENCODABLE):
+                    complain("a captured request was dropped: %s", why)
                 continue
             file = self._open.get(hour) or self._open_file(hour, exchange.at)
             file.lines.append(line)
@@ -151,7 +151,7 @@ class Writer(Thread):
         self._store(time.monotonic())
 
     def _store(self, now_s: float) -> None:
-        stored = False
+        stored: set[datetime] = set()
         while self._closed and now_s >= self._retry_at_s:
             file = self._closed[0]
             try:
@@ -164,13 +164,14 @@ class Writer(Thread):
             self._closed.popleft()
             self._buffer.wrote(file.hour, len(file.lines))
             self._delay_s = 0.0
-            stored = True
+            stored.add(file.hour)
         self._give_up(2 * self._to.max_file_bytes)
         if now_s - self._counted_at_s >= self._to.roll_after_s:
+            self._counted_at_s = now_s
             self._store_counters(self._buffer.unstored())
         elif stored:
-            # An hour whose file is still open will be counted again when that is closed.
-            self._store_counters([each for each in self._buffer.unstored() if each[0] not in self._open])
+            # An hour whose file is still open, or not yet begun, will be counted again when that is closed.
+            self._store_counters([each for each in self._buffer.unstored() if each[0] in stored - self._open.keys()])
 
     def _give_up(self, most_bytes: int) -> None:
         held = sum(file.size for file in self._closed)
@@ -180,7 +181,6 @@ class Writer(Thread):
             self._buffer.lost(file.hour, len(file.lines), STORE_UNAVAILABLE)
 
     def _store_counters(self, changed: list[tuple[datetime, Counters]]) -> None:
-        self._counted_at_s = time.monotonic()
         to = self._to
         for hour, counters in changed:
             try:

@@ -24,18 +24,20 @@ class Directory:
     def __repr__(self) -> str:
         return f"Directory({str(self.root)!r})"
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """Write the object: it is on the disk, whole, when this returns."""
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, durable: bool = True) -> None:
+        """Write the object. It is on the disk, whole, when this returns; if not `durable`, a little later."""
         path = self._path(key)
         temporary = path.with_name(f".{os.urandom(8).hex()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(temporary, data)
+            _write(temporary, data, durable)
             if if_absent:
                 os.link(temporary, path)
             else:
                 temporary.replace(path)
-            _sync_folder(path.parent)
+            if durable:
+                # The folders above it that are new go to the disk with it: they stand before it in the journal.
+                _sync_folder(path.parent)
         except OSError as why:
             raise self._refusal(key, path, why) from why
         finally:
@@ -94,16 +96,17 @@ class Directory:
                     yield _entry(key, entry.stat(follow_symlinks=False))
 
     def _path(self, key: str) -> Path:
+        path = str(self.root)
         for part in key.split("/"):
             if part.startswith(".") or not part or "\0" in part:
                 raise InputError(
-                    f"key {key!r} is not allowed: the part {part!r} is empty or begins with a dot; "
-                    f"write names separated by single slashes, without one at either end"
+                    f"key {key!r} is not allowed: the part {part!r} is empty, begins with a dot or holds a null "
+                    f"character; write names separated by single slashes, without one at either end"
                 )
-        path = self.root / key
-        if os.path.realpath(path) != str(path):
-            raise InputError(f"key {key!r} leads through a symbolic link below {self.root}; links are not followed")
-        return path
+            path = f"{path}/{part}"
+            if os.path.islink(path):  # noqa: PTH114  Path's raises for a name that is too long
+                raise InputError(f"key {key!r} leads through a symbolic link below {self.root}; links are not followed")
+        return Path(path)
 
     def _refusal(self, key: str, path: Path, why: OSError) -> Exception:
         if isinstance(why, FileExistsError) and path.is_file():
@@ -113,12 +116,13 @@ class Directory:
         return Unavailable(f"cannot write object {key!r} in {self.root}: {why}")
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes, durable: bool) -> None:
     with path.open("xb", buffering=0) as file:
         rest = memoryview(data)
         while rest:
             rest = rest[file.write(rest) :]
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

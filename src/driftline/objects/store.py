@@ -14,14 +14,23 @@ class Entry:
     key: str
     size: int
     version: str
-    """Changes whenever the object does (an etag, or a modification time with the size)."""
+    """Changes whenever the object does."""
 
 
 class ObjectStore(Protocol):
     """Bytes by key. Keys are relative, slash-separated, and never leave the root."""
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """Write the object. Raises Conflict where `if_absent` and it is there, Unavailable where the store is."""
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, durable: bool = True) -> None:
+        """Write the object.
+
+        Args:
+            durable: whether it must outlive a power cut from the moment that this returns. If not, a power cut soon
+                after may leave it empty, or as it was before: for what is soon written again, or can be made anew.
+
+        Raises:
+            Conflict: `if_absent`, and it is there.
+            Unavailable: the store cannot take it now.
+        """
         ...
 
     def get(self, key: str) -> bytes:

@@ -30,10 +30,12 @@ class Gated(Directory):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.gate = Event()
+        self.puts: list[str] = []
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, durable: bool = True) -> None:
         assert self.gate.wait(20)
-        super().put(key, data, if_absent=if_absent)
+        self.puts.append(key)
+        super().put(key, data, if_absent=if_absent, durable=durable)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,12 +14,25 @@ import pytest
 
 from driftline.capture import Capture, Counters
 from driftline.capture.counters import stored_counters
+from driftline.capture.layout import counters_key
 from driftline.capture.sampler import Sampler
 from driftline.errors import InputError
 from driftline.objects.directory import Directory
 from driftline.windows import Window
 
 from .conftest import Clock, Gated, ReadBack
+
+
+class Undecided:
+    """Neither true nor false, as an array or a missing value of pandas."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value is ambiguous")
+
+    def __ne__(self, other: object) -> Any:
+        return self
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def keys(store: Directory) -> list[str]:
@@ -179,7 +192,12 @@ def test_files_are_closed_by_age(store: Directory, read_back: ReadBack) -> None:
         ({"response": {"a": 1}}, "body is neither bytes nor text"),
         ({"at": datetime(2026, 1, 1)}, "time without a zone"),  # noqa: DTZ001
         ({"at": "2026-01-01"}, "time without a zone"),
+        ({"at": datetime.max.replace(tzinfo=UTC)}, "time outside the years 1 to 9999"),
+        ({"at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))}, "time outside the years 1 to 9999"),
+        ({"at": datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))}, "time outside the years 1 to 9999"),
         ({"inference_id": 1.5}, "inference id is not text"),
+        ({"inference_id": Undecided()}, "inference id is not text"),
+        ({"custom_attributes": Undecided()}, "custom attributes are not a list of texts"),
         ({"custom_attributes": 5}, "custom attributes are not a list of texts"),
         ({"custom_attributes": [5]}, "custom attributes are not a list of texts"),
         ({"request_content_type": 1}, "cannot be written as JSON"),
@@ -202,7 +220,7 @@ def test_odd_bodies_are_kept_to_the_byte(store: Directory, read_back: ReadBack, 
     assert record.input.body == (body.encode(errors="surrogatepass") if isinstance(body, str) else bytes(body))
 
 
-@pytest.mark.parametrize("odd", ['"', "\\", "\n", "é", "\x00", "\ud800", "x" * 1000, " ", "../..", 17])
+@pytest.mark.parametrize("odd", ['"', "\\", "\n", "é", "\x00", "\ud800", "x" * 1000, " ", "../..", 17, 0])
 def test_odd_ids_are_kept(store: Directory, read_back: ReadBack, odd: Any) -> None:
     with Capture("flights", store, sampling=1.0) as capture:
         capture.log("1", "0", inference_id=odd, custom_attributes=str(odd), request_content_type=str(odd))
@@ -258,6 +276,37 @@ def test_the_counters_of_an_hour_lie_beside_its_records(store: Directory, clock:
     assert counted == Counters(3, 2, 1, {"body is neither bytes nor text": 1})
     both = stored_counters(store, "flights", "AllTraffic", Window(hour, hour + timedelta(hours=2)))
     assert both == Counters(4, 3, 2, {"body is neither bytes nor text": 1})
+
+
+def test_a_caller_that_is_always_wrong_is_counted_in_the_store_and_warned_of_once(
+    store: Directory, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "driftline.capture"), Capture("flights", store, clock=clock) as capture:
+        for _ in range(50):
+            capture.log("1", cast("Any", 0))
+    hour = clock.at.replace(minute=0, second=0)
+    counted = stored_counters(store, "flights", "AllTraffic", Window(hour, hour + timedelta(hours=1)))
+    assert counted == Counters(50, 50, 0, {"body is neither bytes nor text": 50})
+    assert caplog.text.count("was not captured") == 1
+
+
+def test_the_counters_of_an_hour_are_stored_with_its_file_and_not_before(gated: Gated, clock: Clock) -> None:
+    with Capture("flights", gated, clock=clock) as capture:
+        for _ in range(24 * 4):
+            capture.log("1", "0")
+            clock.at += timedelta(minutes=15)
+        gated.gate.set()
+    counters = [key for key in gated.puts if "/_counters/" in key]
+    assert len(counters) == len(gated.puts) - len(counters) == 25
+
+
+def test_counters_that_a_power_cut_left_empty_are_as_if_never_stored(store: Directory, clock: Clock) -> None:
+    with Capture("flights", store, clock=clock) as capture:
+        capture.log("1", "0")
+    hour = clock.at.replace(minute=0, second=0)
+    store.put(counters_key("flights", "AllTraffic", hour, "dead-writer"), b"")
+    counted = stored_counters(store, "flights", "AllTraffic", Window(hour, hour + timedelta(hours=1)))
+    assert counted == Counters(1, 1, 1)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

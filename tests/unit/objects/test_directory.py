@@ -61,6 +61,18 @@ def test_a_writer_killed_in_the_middle_leaves_nothing_half_written(tmp_path: Pat
     assert len(set(data)) == 1
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_durable_object_is_flushed_and_so_is_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(Path(f"/proc/self/fd/{handle}").readlink()))
+    store = Directory(tmp_path)
+    store.put("a/b", b"x", durable=durable)
+    assert store.get("a/b") == b"x"
+    assert [path.parent if path.name.endswith(".tmp") else path for path in flushed] == [tmp_path / "a"] * 2 * durable
+
+
 @pytest.mark.parametrize("key", ["a", "a/b/c"], ids=["a folder is there", "a file is on the way"])
 def test_a_key_cannot_be_a_file_and_a_folder_at_once(tmp_path: Path, key: str) -> None:
     store = Directory(tmp_path)

@@ -189,6 +189,20 @@ def test_a_redirect_to_another_host_is_not_followed(receiver: Receiver) -> None:
     assert caught.value.permanent
 
 
+@pytest.mark.parametrize("location", ["http://[", "http://127.0.0.1:99999/", "//user:@@["])
+def test_a_redirect_to_what_is_no_url_is_permanent(receiver: Receiver, location: str) -> None:
+    receiver.answers.append((307, {"Location": location}))
+    with pytest.raises(SendError) as caught:
+        Webhook(receiver.url, lambda: NOW).send(NOTICE)
+    assert caught.value.permanent
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999/", "http://[", "ftp://host/", "nothing"])
+def test_what_is_no_url_is_told_as_an_error_of_sending(url: str) -> None:
+    with pytest.raises(SendError):
+        Webhook(url, lambda: NOW).send(NOTICE)
+
+
 def test_redirects_in_a_circle_end(receiver: Receiver) -> None:
     receiver.answers += [(307, {"Location": "/hook"})] * 9
     with pytest.raises(SendError, match="more than 3 redirects"):

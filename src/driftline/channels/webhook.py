@@ -64,7 +64,7 @@ class Webhook:
         try:
             with httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False) as client:
                 return self._post(client, body, headers)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as why:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as why:  # ours, or that of a redirect
             raise SendError(f"{_place(self.url)}: {why}", permanent=True) from why
         except httpx.HTTPError as why:
             raise SendError(f"{_place(self.url)}: {type(why).__name__}: {why}", permanent=False) from why
@@ -156,6 +156,9 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 def _place(url: str) -> str:
     """The URL without user, password and query: those may be secrets, and messages are stored."""
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "a URL that cannot be read"
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"

@@ -97,15 +97,14 @@ def _cached(folder: Path, fresh: Callable[[Path], Decoded]) -> Decoded:
 def _save(decoded: Decoded, folder: Path) -> None:
     account = {
         "paths": [_relative(path, folder) for path in decoded.table.paths],
+        "sizes": _sizes(decoded),
         "columns": decoded.table.columns,
         "rows": decoded.table.rows,
         "intake": asdict(decoded.intake),
         "dead_letters": None if decoded.dead_letters is None else _relative(decoded.dead_letters, folder),
     }
-    with (folder / _ACCOUNT).open("w", encoding="utf-8") as file:
-        json.dump(account, file)
-        file.flush()
-        os.fsync(file.fileno())
+    # Nothing is flushed: what a power cut leaves empty or short does not fit its account, and is decoded anew.
+    (folder / _ACCOUNT).write_text(json.dumps(account), encoding="utf-8")
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -113,15 +112,18 @@ def _relative(path: Path, folder: Path) -> str:
     return path.name if path.parent == folder else str(path.absolute())
 
 
+def _sizes(decoded: Decoded) -> list[int]:
+    files = (*decoded.table.paths, *(() if decoded.dead_letters is None else (decoded.dead_letters,)))
+    return [file.stat().st_size for file in files]
+
+
 def _known(folder: Path) -> Decoded | None:
     """What lies in the folder, marked as used just now; None where nothing whole does: it can be decoded anew."""
     try:
         os.utime(folder / _ACCOUNT)
-        found = _load(folder)
+        return _load(folder)
     except (FileNotFoundError, Corrupt):
         return None
-    files = (*found.table.paths, *(() if found.dead_letters is None else (found.dead_letters,)))
-    return found if all(file.is_file() for file in files) else None
 
 
 def _load(folder: Path) -> Decoded:
@@ -129,7 +131,10 @@ def _load(folder: Path) -> Decoded:
         account = json.loads((folder / _ACCOUNT).read_text(encoding="utf-8"))
         letters = account["dead_letters"]
         table = Table(tuple(folder / name for name in account["paths"]), tuple(account["columns"]), account["rows"])
-        return Decoded(table, Intake(**account["intake"]), None if letters is None else folder / letters)
+        found = Decoded(table, Intake(**account["intake"]), None if letters is None else folder / letters)
+        if account["sizes"] != _sizes(found):
+            raise ValueError("its files have other sizes")
+        return found
     except (ValueError, KeyError, TypeError) as why:
         raise Corrupt(f"{str(folder / _ACCOUNT)!r} is not the account of a decoded source; remove its folder") from why
 

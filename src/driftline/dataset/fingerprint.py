@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from driftline.dataset.dataset import Answers, Captured, Dataset, Files, Join, Table
-from driftline.dataset.duck import ask, connect
+from driftline.dataset.duck import ask, borrowed
 from driftline.dataset.lines import files_below
 from driftline.dataset.manifests import data_of, told_apart
 from driftline.errors import Unavailable
@@ -79,7 +79,7 @@ def content_fingerprint(dataset: Dataset, scratch: Path) -> str:
         Unavailable: a file vanished.
     """
     parts = [repr((FORMAT, type(dataset).__name__))]
-    with connect(scratch) as connection:
+    with borrowed(scratch) as connection:
         if isinstance(dataset, Join):
             parts.append(_sums(connection, _key(dataset.predictions, ID, ORDINAL), _read(dataset.predictions)))
             parts.append(_sums(connection, f'concat_ws(chr(31), "{ID}", "{ORDINAL}", "{LABEL}")', _matched(dataset)))

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from driftline.dataset.dataset import Decoded, Intake, Progress, Table
 from driftline.dataset.deadletters import DeadLetters
-from driftline.dataset.duck import connect
+from driftline.dataset.duck import borrowed
 from driftline.dataset.spelled import Scratch, numbers, type_of
 from driftline.errors import InputError
 from driftline.schema import LABEL, PREDICTION, PROBABILITY, RESERVED, SCORE
@@ -60,7 +60,7 @@ def working(into: Path, progress: Progress | None) -> Iterator[Work]:
     folder.mkdir(parents=True)
     (into / DEAD).unlink(missing_ok=True)
     try:
-        with DeadLetters(into / DEAD) as dead, connect(folder) as connection:
+        with DeadLetters(into / DEAD) as dead, borrowed(folder) as connection:
             yield Work(into, dead, Scratch(folder / "columns"), connection, progress)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -127,7 +127,7 @@ def joined_labels(parts: Sequence[Decoded], into: Path) -> Decoded:
 
 
 def _again(paths: Sequence[Path], work: Work) -> tuple[int, int]:
-    view = f'SELECT "{ID}" AS id, "{ORDINAL}" AS ordinal, "{LABEL}" AS label FROM read_parquet($paths)'  # noqa: S608
+    view = f'SELECT "{ID}" AS id, "{ORDINAL}" AS ordinal, "{LABEL}" AS label FROM read_parquet($paths)'  # noqa: S608  constants
     found = ask(
         work.connection,
         _AGAIN.replace("WITH again", f"WITH labels AS ({view}), again", 1),

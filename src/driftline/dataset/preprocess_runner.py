@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import traceback
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,7 +85,8 @@ def main() -> int:
 
 
 def _handler(path: str) -> Any:
-    sys.path.insert(0, os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120
+    # In the place of this file's own folder, whose modules (tables, records, …) are not the script's.
+    sys.path[0] = str(Path(path).parent)
     spec = importlib.util.spec_from_file_location("preprocess_script", path)
     if spec is None or spec.loader is None:
         raise ImportError("not a Python file")

@@ -62,6 +62,18 @@ def preprocess_handler(record):
     assert (found.intake.skipped, found.intake.rows, found.intake.records) == (1, 3, 3)
 
 
+def test_a_script_imports_what_lies_beside_it_and_nothing_of_driftlines_own_files(
+    run: Run, capture: Capture, rows: Rows, tmp_path: Path
+) -> None:
+    (tmp_path / "beside.py").write_text("NAME = 'beside'\n")
+    script = """
+import beside, importlib.util
+def preprocess_handler(record):
+    return {"name": beside.NAME, "foreign": importlib.util.find_spec("spelled") is not None}
+"""
+    assert rows(run(script, capture())) == [{"name": "beside", "foreign": False}]
+
+
 def test_what_a_script_does_wrong_is_a_dead_letter_with_its_line(run: Run, capture: Capture) -> None:
     script = "import sys\ndef preprocess_handler(r):\n    v = r.endpoint_input.data\n" \
         "    if v == 'exit': sys.exit(3)\n    return {'x': int(v)} if v != 'list' else [1]\n"  # fmt: skip

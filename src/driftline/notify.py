@@ -14,7 +14,7 @@ from driftline.catalog.outbox import Held, Told
 from driftline.channels.channel import Channel, Notice, Receipt, SendError
 
 ATTEMPTS: Final = 12
-"""So often a notice is tried before it is given up: for about six hours."""
+"""So often a notice is tried before it is given up: for about five hours."""
 _CRASHES: Final = 2
 """So often a command may take its worker down with it before it is given up."""
 _FIRST_PAUSE: Final = timedelta(seconds=30)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from driftline.capture.buffer import Exchange
 from driftline.capture.client import Capture
 from driftline.capture.ids import new_id
+from driftline.errors import InputError
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -40,6 +41,8 @@ class CaptureMiddleware:
         paths: Collection[str] | Callable[[Scope], bool] = ("/invocations",),
         max_body_bytes: int = 6 << 20,
     ) -> None:
+        if max_body_bytes < 0:
+            raise InputError(f"max_body_bytes is {max_body_bytes}; it is a number of bytes, 0 or more")
         self._app = app
         self._capture = capture
         self._watches = paths if callable(paths) else _among({paths} if isinstance(paths, str) else frozenset(paths))

@@ -100,7 +100,7 @@ def create_app(folder: Path, objects: str, clock: Clock) -> Starlette:
         return Response(status_code=204)
 
     async def flush(_: Request) -> Response:
-        whole = await run_in_threadpool(capture.flush)
+        whole = await run_in_threadpool(capture.flush, 25.0)
         counted = capture.counters
         body = {"written": counted.written, "dropped": dict(counted.dropped), "whole": whole}
         return JSONResponse(body, status_code=200 if whole else 503)

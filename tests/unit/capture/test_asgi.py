@@ -8,6 +8,7 @@ import pytest
 
 from driftline.capture import Capture, CaptureMiddleware, Counters
 from driftline.capture.asgi import App, Message, Receive, Scope, Send
+from driftline.errors import InputError
 from driftline.objects.directory import Directory
 
 from .conftest import ReadBack
@@ -157,6 +158,11 @@ def test_a_body_of_just_the_limit_is_whole(capture: Capture, read_back: ReadBack
     assert record.output is not None
     assert (record.input.data, record.input.truncated) == ("1,2,", False)
     assert (record.output.data, record.output.truncated) == ("", False)
+
+
+def test_a_limit_below_zero_is_refused(capture: Capture) -> None:
+    with pytest.raises(InputError, match="max_body_bytes is -1"):
+        CaptureMiddleware(answering(), capture, max_body_bytes=-1)
 
 
 def test_a_body_that_the_application_did_not_read_counts_as_cut(capture: Capture, read_back: ReadBack) -> None:

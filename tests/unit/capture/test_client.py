@@ -300,6 +300,22 @@ def test_the_counters_of_an_hour_are_stored_with_its_file_and_not_before(gated: 
     assert len(counters) == len(gated.puts) - len(counters) == 25
 
 
+def test_requests_that_are_not_chosen_are_counted_in_the_store_while_files_of_other_hours_come_and_go(
+    store: Directory, clock: Clock
+) -> None:
+    hour = clock.at.replace(minute=0, second=0)
+    capture = Capture("flights", store, clock=clock, roll_after_s=0.5, max_file_bytes=1)
+    capture.skip(clock.at)
+    deadline = time.monotonic() + 20
+    counted = Counters()
+    while counted.seen == 0 and time.monotonic() < deadline:
+        capture.log("1", "0", at=clock.at + timedelta(hours=1))
+        time.sleep(0.01)
+        counted = stored_counters(store, "flights", "AllTraffic", Window(hour, hour + timedelta(hours=1)))
+    assert counted == Counters(seen=1)
+    assert capture.close()
+
+
 def test_counters_that_a_power_cut_left_empty_are_as_if_never_stored(store: Directory, clock: Clock) -> None:
     with Capture("flights", store, clock=clock) as capture:
         capture.log("1", "0")

@@ -252,6 +252,11 @@ def hash_strings(data: npt.NDArray[np.uint8], offsets: Ints) -> Keys:
     return _mixed(hashes + (lengths.astype(np.uint64) + np.uint64(_BASE)))
 
 
+def hash_keys(keys: Keys) -> Keys:
+    """A 64-bit hash of each order key."""
+    return _mixed(keys + np.uint64(_BASE))
+
+
 def _terms(data: npt.NDArray[np.uint8], begins: Ints, lengths: Ints, powers: Keys) -> Keys:
     """The terms of the polynomials of some strings, none of them empty, one after the other."""
     words = (lengths + 7) >> 3

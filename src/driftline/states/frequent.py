@@ -3,7 +3,7 @@
 Up to `limit` distinct values every value is kept. Beyond that a value is kept iff its 64-bit hash starts with at least
 `level` zero bits, with the least level at which at most `limit` values remain. Samples nest, so the state depends on
 the rows alone and never on their split or order, and the counts of the values kept are exact. `distinct` is exact at
-level 0; above it, its relative standard error is about 1 / sqrt(len(values)): 1.6% to 2.3% at the default limit.
+level 0; above it, HyperLogLog registers of all values estimate it with a relative standard error of 0.8%.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from driftline.errors import Corrupt
-from driftline.kernels.reference import hash_strings
-from driftline.states.packing import PackedArray, pack_array, packed, unpack_array, unpacked
+from driftline.kernels.distinct import Registers, estimate, registers_of
+from driftline.kernels.numbers import hash_strings
+from driftline.states.packing import PackedArray, checked_registers, pack_array, packed, unpack_array, unpacked
 from driftline.states.reading import Texts
 from driftline.states.rows import Count
 
@@ -32,6 +33,7 @@ class FrequentState:
     level: int = 0  # zero bits that the hash of a kept value starts with; 0: every value is kept
     values: dict[str, Count] = field(default_factory=dict)  # never changed after it was made
     limit: int = LIMIT
+    registers: bytes | None = None  # of all values; None iff every value is kept
 
     @property
     def exact(self) -> bool:
@@ -41,7 +43,9 @@ class FrequentState:
     @property
     def distinct(self) -> float:
         """The number of distinct values, estimated unless `exact`."""
-        return float(len(self.values) << self.level)
+        if self.registers is None:
+            return float(len(self.values) << self.level)
+        return max(float(len(self.values)), estimate(np.frombuffer(self.registers, np.uint8)))
 
     def merge(self, other: FrequentState, /) -> FrequentState:
         """The values of both."""
@@ -54,37 +58,46 @@ class FrequentState:
             values[value] = count if before is None else before + count
         if len(values) > self.limit:
             level, values = _thinned(values, self.limit)
-        return FrequentState(level, values, self.limit)
+        registers = np.maximum(self._seen(), other._seen()).tobytes() if level else None
+        return FrequentState(level, values, self.limit, registers)
+
+    def _seen(self) -> Registers:
+        """The registers of all values."""
+        if self.registers is not None:
+            return np.frombuffer(self.registers, np.uint8)
+        return registers_of(_hashes(pa.array(list(self.values), pa.large_string())))
 
     def encode(self) -> bytes:
         """Equal states give equal bytes."""
         values = sorted(self.values)
         counts = np.array([self.values[value].n for value in values], np.int64)
         weights = np.array([self.values[value].w for value in values], np.int64)
-        return packed("frequent", (self.level, self.limit, values, pack_array(counts), pack_array(weights)))
+        arrays = (pack_array(counts), pack_array(weights))
+        return packed("frequent", (self.level, self.limit, values, *arrays, self.registers))
 
     @classmethod
     def decode(cls, data: bytes) -> FrequentState:
         """The state whose `encode` gave `data`. Raises Corrupt."""
-        fields = unpacked("frequent", data, tuple[int, int, list[str], PackedArray, PackedArray])
-        level, limit, values, counts, weights = fields
+        fields = unpacked("frequent", data, tuple[int, int, list[str], PackedArray, PackedArray, bytes | None])
+        level, limit, values, counts, weights, registers = fields
         n, w = unpack_array(counts).tolist(), unpack_array(weights).tolist()
         if not len(n) == len(w) == len(values):
             raise Corrupt(f"{len(values)} values with {len(n)} counts and {len(w)} weights")
-        return cls(level, {value: Count(*pair) for value, *pair in zip(values, n, w, strict=True)}, limit)
+        counted = {value: Count(*pair) for value, *pair in zip(values, n, w, strict=True)}
+        return cls(level, counted, limit, checked_registers(registers, level > 0))
 
     @classmethod
     def of_texts(cls, texts: Texts, limit: int = LIMIT) -> FrequentState:
         """The state of one batch."""
         used = texts.counts > 0
-        level = 0
+        level, registers = 0, None
         if int(used.sum()) > limit:
             hashes = _hashes(texts.distinct)
-            level = _least_level(hashes[used], limit)
+            level, registers = _least_level(hashes[used], limit), registers_of(hashes[used]).tobytes()
             used &= _zeros_at_least(hashes, level)
         distinct = texts.distinct.filter(pa.array(used)).to_pylist()
         pairs = zip(texts.counts[used].tolist(), texts.heavy[used].tolist(), strict=True)
-        return cls(level, {value: Count(*pair) for value, pair in zip(distinct, pairs, strict=True)}, limit)
+        return cls(level, {value: Count(*pair) for value, pair in zip(distinct, pairs, strict=True)}, limit, registers)
 
 
 def _hashes(values: pa.Array) -> npt.NDArray[np.uint64]:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from driftline.errors import Corrupt
+from driftline.kernels.numbers import Kept
 from driftline.kernels.reference import Buckets, coarsen, collapse, numbers_of, order_keys, union
 from driftline.states.packing import PackedArray, pack_array, packed, unpack_array, unpacked
 from driftline.states.reading import NO_NUMBERS, Numbers, column_of, read
@@ -89,6 +90,11 @@ class HistogramState:
     def row_weights(self) -> Ints:
         """The weight of each bucket's rows, in units of 1 / ONE."""
         return self.counts * ONE if self.weights is None else self.weights
+
+    @property
+    def buckets(self) -> Buckets:
+        """The buckets without their weights."""
+        return self._buckets(None)
 
     @property
     def total(self) -> Count:
@@ -165,6 +171,22 @@ class HistogramState:
             raise Corrupt(f"a histogram with arrays of {sorted(sizes)} buckets at shift {shift}")
         zero, nan, positive, negative = (Count(*count) for count in apart)
         return cls(shift, keys, counts, weights, zero, nan, positive, negative, limit)
+
+    @classmethod
+    def of_kept(cls, kept: Kept, scale: int = ONE, limit: int = LIMIT) -> HistogramState:
+        """The state of numbers that an accumulator kept, each of them weighing `scale`."""
+        shift, keys, counts, _ = kept.buckets
+        return cls(
+            shift=shift,
+            keys=keys,
+            counts=counts,
+            weights=None if scale == ONE or len(counts) == 0 else counts * scale,
+            zero=Count(kept.zeros, kept.zeros * scale),
+            nan=Count(kept.nans, kept.nans * scale),
+            positive_infinity=Count(kept.positive_infinities, kept.positive_infinities * scale),
+            negative_infinity=Count(kept.negative_infinities, kept.negative_infinities * scale),
+            limit=limit,
+        )
 
     @classmethod
     def of_ordered(cls, numbers: Numbers, limit: int = LIMIT) -> HistogramState:

@@ -16,6 +16,7 @@ from typing import Final
 import pyarrow as pa
 
 from driftline.errors import Undefined
+from driftline.kernels.numbers import Kept
 from driftline.kernels.reference import UNIT, exact_sums
 from driftline.states.packing import pack_integer, packed, unpack_integer, unpacked
 from driftline.states.reading import Numbers, column_of, read
@@ -90,6 +91,16 @@ class MomentsState:
         fields = unpacked("moments", data, tuple[int, int, bytes, bytes, bytes, float | None, float | None])
         n, w, w2, s1, s2, minimum, maximum = fields
         return cls(n, w, unpack_integer(w2), unpack_integer(s1), unpack_integer(s2), minimum, maximum)
+
+    @classmethod
+    def of_kept(cls, kept: Kept, scale: int = ONE) -> MomentsState:
+        """The state of the finite numbers that an accumulator kept, each of them weighing `scale`."""
+        n = kept.others + kept.zeros
+        if n == 0:
+            return cls()
+        ends = [kept.least, kept.greatest] if kept.others else []
+        ends += [0.0] if kept.zeros else []
+        return cls(n, n * scale, n * scale**2, kept.sum * scale, kept.squares * scale, min(ends), max(ends))
 
     @classmethod
     def of_finite(cls, numbers: Numbers) -> MomentsState:

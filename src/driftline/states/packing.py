@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from driftline.errors import Corrupt
+from driftline.kernels.distinct import SIZE
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The version of the bytes; a state of another version is refused."""
 
 T = TypeVar("T")
@@ -77,3 +78,12 @@ def unpack_array(data: PackedArray) -> npt.NDArray[np.uint64]:
     if width not in _WIDTHS or len(numbers) % width:
         raise Corrupt(f"an array of {len(numbers)} bytes does not hold numbers of {width} bytes")
     return np.frombuffer(numbers, dtype=f"<u{width}").astype(np.uint64)
+
+
+def checked_registers(registers: bytes | None, needed: bool) -> bytes | None:
+    """The registers as they were packed. Raises Corrupt when they are not there and needed, or not of their size."""
+    if needed != (registers is not None) or (registers is not None and len(registers) != SIZE):
+        raise Corrupt(
+            f"{'no' if registers is None else len(registers)} registers where {SIZE if needed else 'none'} are"
+        )
+    return registers

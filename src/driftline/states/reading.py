@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,18 @@ from driftline.states.rows import ONE, Count, Weights, count_of
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
+_SORTS: Final = {
+    pa.int8(): "b",
+    pa.uint8(): "B",
+    pa.int16(): "h",
+    pa.uint16(): "H",
+    pa.int32(): "i",
+    pa.uint32(): "I",
+    pa.int64(): "q",
+    pa.uint64(): "Q",
+    pa.float32(): "f",
+    pa.float64(): "d",
+}
 _NUMBER: Final = r"^[-+]? ?[0-9]+((\.[0-9]+)?([Ee][-+]?[0-9]+)?)$"
 _INTEGRAL: Final = r"^[-+]? ?[0-9]+$"
 
@@ -134,6 +146,33 @@ def read(column: pa.Array, weights: Weights | None) -> Reading:
         else CountsState(null=missing, integral=count)
     )
     return Reading(spelled, Numbers(values, present), None)
+
+
+class Typed(NamedTuple):
+    """A column of numbers as it lies in memory, for an accumulator."""
+
+    sort: str
+    numbers: pa.Buffer
+    validity: pa.Buffer | None
+    offset: int
+    length: int
+
+
+def typed(column: pa.Array) -> Typed | None:
+    """A column of integers, floats or times as it lies in memory; None when it is of another type.
+
+    Times are integers in their own unit. The column must be `plain`.
+    """
+    kind = column.type
+    sort = _SORTS.get(kind)
+    if sort is None and pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
+        sort = "i" if kind.bit_width == 32 else "q"
+    if sort is None:
+        return None
+    validity, numbers = column.buffers()
+    if numbers is None:
+        numbers = pa.py_buffer(b"")
+    return Typed(sort, numbers, validity if column.null_count else None, column.offset, len(column))
 
 
 def number_values(column: pa.Array) -> Floats | None:

@@ -1,0 +1,564 @@
+/* The inner loops of states, compiled: the same bits as driftline/kernels/reference.py, which says what they mean.
+ *
+ * An Accumulator takes in numbers in any order and keeps them in a hash table of buckets. While every bucket is one
+ * value (shift 0), the table is all there is. Once there are more values than it may hold, buckets are made wider, and
+ * from then on two more things are kept per row: exact sums (one 128-bit integer for each exponent, so that no addition
+ * ever rounds) and the registers of a HyperLogLog. Only C11 and 128-bit integers; no flags of a certain processor.
+ */
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef unsigned __int128 u128;
+
+#define BLOCK 1024
+#define EMPTY UINT64_MAX /* the key of no finite number */
+#define SIGN (1ULL << 63)
+#define MANTISSA ((1ULL << 52) - 1)
+#define EXPONENTS 2048
+#define GAMMA 0x9E3779B97F4A7C15ULL
+#define LOG_REGISTERS 14
+#define REGISTERS (1 << LOG_REGISTERS)
+#define LIMBS 68 /* 64-bit limbs of a sum of squares: 2 * 2046 + 106 bits, and 64 bits for the count */
+#define UNFLUSHED (1 << 21) /* rows after which the sums of exponents are emptied, long before they overflow */
+
+static inline uint64_t mixed(uint64_t h) {
+    h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    h = (h ^ (h >> 27)) * 0x94D049BB133111EBULL;
+    return h ^ (h >> 31);
+}
+
+static inline void observe(uint8_t *registers, uint64_t hash) {
+    uint8_t rank = (uint8_t)(__builtin_clzll((hash << LOG_REGISTERS) | (1ULL << (LOG_REGISTERS - 1))) + 1);
+    uint8_t *place = registers + (hash >> (64 - LOG_REGISTERS));
+    if (__builtin_expect(rank > *place, 0)) *place = rank;
+}
+
+/* -- sums ------------------------------------------------------------------------------------------------------- */
+
+static void add_at(uint64_t *limbs, u128 number, int bit) {
+    int limb = bit >> 6, shift = bit & 63;
+    uint64_t parts[3] = {(uint64_t)(number << shift), (uint64_t)((number << shift) >> 64),
+                         shift ? (uint64_t)(number >> (128 - shift)) : 0};
+    unsigned char carry = 0;
+    for (int i = 0; i < 3 || carry; i++) {
+        u128 sum = (u128)limbs[limb + i] + (i < 3 ? parts[i] : 0) + carry;
+        limbs[limb + i] = (uint64_t)sum;
+        carry = (unsigned char)(sum >> 64);
+    }
+}
+
+typedef struct { /* sums of mantissas and of their squares, by sign and exponent; two copies, for two rows at once */
+    u128 first[2][2 * EXPONENTS];
+    u128 second[2][EXPONENTS];
+} Sums;
+
+/* -- the accumulator -------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint64_t key;
+    uint64_t count;
+} Bucket;
+
+typedef struct {
+    PyObject_HEAD
+    int64_t limit;
+    int log_size, log_most, shift, busy;
+    int64_t used;
+    Bucket *table;
+    uint64_t *sorted; /* room to sort keys and counts in */
+    uint64_t least, greatest; /* keys of the numbers that are not zero */
+    int64_t count, zeros, nans, positive, negative, unflushed;
+    Sums *sums;          /* NULL while shift is 0 */
+    uint8_t *registers;  /* NULL while shift is 0 */
+    uint64_t plus[LIMBS], minus[LIMBS], squares[LIMBS];
+} Accumulator;
+
+static inline uint64_t key_of(uint64_t bits) { return bits ^ ((uint64_t)((int64_t)bits >> 63) | SIGN); }
+static inline uint64_t bits_of(uint64_t key) { return key ^ (~(uint64_t)((int64_t)key >> 63) | SIGN); }
+
+static Bucket *new_table(int log_size) {
+    Bucket *table = malloc(sizeof(Bucket) << log_size);
+    if (table) memset(table, 0xFF, sizeof(Bucket) << log_size);
+    return table;
+}
+
+static inline Bucket *find(Bucket *table, int log_size, uint64_t key) {
+    uint64_t mask = (1ULL << log_size) - 1, at = (key * GAMMA) >> (64 - log_size);
+    while (table[at].key != key && table[at].key != EMPTY) at = (at + 1) & mask;
+    return table + at;
+}
+
+static int grow(Accumulator *self) {
+    int log_size = self->log_size + 2 < self->log_most ? self->log_size + 2 : self->log_most;
+    Bucket *table = new_table(log_size);
+    if (!table) return -1;
+    for (int64_t i = 0; i < (1LL << self->log_size); i++)
+        if (self->table[i].key != EMPTY) *find(table, log_size, self->table[i].key) = self->table[i];
+    free(self->table);
+    self->table = table;
+    self->log_size = log_size;
+    return 0;
+}
+
+/* Sorts the used buckets by key, by their bytes from the lowest; passes over a byte that all keys share are skipped. */
+static Bucket *sorted_buckets(Accumulator *self) {
+    int64_t n = 0;
+    uint64_t differ = 0;
+    Bucket *from = malloc(sizeof(Bucket) * (size_t)(self->used + 1)), *to;
+    if (!from) return NULL;
+    for (int64_t i = 0; i < (1LL << self->log_size); i++)
+        if (self->table[i].key != EMPTY) {
+            differ |= self->table[i].key ^ (n ? from[0].key : self->table[i].key);
+            from[n++] = self->table[i];
+        }
+    to = malloc(sizeof(Bucket) * (size_t)(n + 1));
+    if (!to) {
+        free(from);
+        return NULL;
+    }
+    for (int low = 0; low < 64; low += 8) {
+        int64_t starts[257] = {0};
+        if (!((differ >> low) & 0xFF)) continue;
+        for (int64_t i = 0; i < n; i++) starts[((from[i].key >> low) & 0xFF) + 1]++;
+        for (int i = 0; i < 256; i++) starts[i + 1] += starts[i];
+        for (int64_t i = 0; i < n; i++) to[starts[(from[i].key >> low) & 0xFF]++] = from[i];
+        Bucket *swap = from;
+        from = to;
+        to = swap;
+    }
+    free(to);
+    return from;
+}
+
+/* Merges sorted buckets with as few low bits dropped as leave at most `limit`; returns how many bits. */
+static int collapse(Bucket *buckets, int64_t *n, int64_t limit) {
+    int64_t gaps[65] = {0}, left = *n, kept = 0;
+    int drop = 0;
+    for (int64_t i = 1; i < *n; i++) gaps[64 - __builtin_clzll(buckets[i].key ^ buckets[i - 1].key)]++;
+    while (left > limit) left -= gaps[++drop];
+    if (!drop) return 0;
+    for (int64_t i = 0; i < *n; i++) {
+        uint64_t key = drop < 64 ? buckets[i].key >> drop : 0;
+        if (kept && buckets[kept - 1].key == key) buckets[kept - 1].count += buckets[i].count;
+        else buckets[kept++] = (Bucket){key, buckets[i].count};
+    }
+    *n = kept;
+    return drop;
+}
+
+/* While shift is 0, the sums and the registers follow from the table. */
+static void take_in_values(Accumulator *self, const Bucket *buckets, int64_t n, uint8_t *registers) {
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t bits = bits_of(buckets[i].key), count = buckets[i].count;
+        int exponent = (int)(bits >> 52) & 0x7FF, bit = exponent ? exponent - 1 : 0;
+        uint64_t mantissa = (bits & MANTISSA) | ((uint64_t)(exponent != 0) << 52);
+        u128 square = (u128)mantissa * mantissa;
+        add_at(bits & SIGN ? self->minus : self->plus, (u128)mantissa * count, bit);
+        add_at(self->squares, (u128)(uint64_t)square * count, 2 * bit);
+        add_at(self->squares, (u128)(uint64_t)(square >> 64) * count, 2 * bit + 64);
+        if (registers) observe(registers, mixed(buckets[i].key + GAMMA));
+    }
+}
+
+static void flush(Accumulator *self) {
+    Sums *sums = self->sums;
+    if (!sums) return;
+    for (int e = 0; e < EXPONENTS; e++) {
+        int bit = e ? e - 1 : 0;
+        for (int copy = 0; copy < 2; copy++) {
+            if (!sums->second[copy][e]) continue; /* a square is zero only where nothing was added */
+            add_at(self->plus, sums->first[copy][e], bit);
+            add_at(self->minus, sums->first[copy][e + EXPONENTS], bit);
+            add_at(self->squares, sums->second[copy][e], 2 * bit);
+            sums->first[copy][e] = sums->first[copy][e + EXPONENTS] = sums->second[copy][e] = 0;
+        }
+    }
+    self->unflushed = 0;
+}
+
+static int widen(Accumulator *self) {
+    int64_t n = self->used;
+    Bucket *buckets = sorted_buckets(self);
+    if (!buckets) return -1;
+    if (self->shift == 0) {
+        self->sums = calloc(1, sizeof(Sums));
+        self->registers = calloc(1, REGISTERS);
+        if (!self->sums || !self->registers) {
+            free(buckets);
+            return -1;
+        }
+        take_in_values(self, buckets, n, self->registers);
+    }
+    self->shift += collapse(buckets, &n, self->limit);
+    memset(self->table, 0xFF, sizeof(Bucket) << self->log_size);
+    for (int64_t i = 0; i < n; i++) *find(self->table, self->log_size, buckets[i].key) = buckets[i];
+    self->used = n;
+    free(buckets);
+    return 0;
+}
+
+/* Enters a bucket that is not there. */
+static int enter(Accumulator *self, uint64_t key) {
+    if (self->used >= 2 * self->limit) {
+        uint64_t whole = key << self->shift;
+        if (widen(self) < 0) return -1;
+        key = whole >> self->shift;
+    } else if (self->log_size < self->log_most && self->used >= (1LL << self->log_size) / 2) {
+        if (grow(self) < 0) return -1;
+    }
+    Bucket *bucket = find(self->table, self->log_size, key);
+    if (bucket->key == EMPTY) {
+        *bucket = (Bucket){key, 1};
+        self->used++;
+    } else bucket->count++;
+    return 0;
+}
+
+/* Takes in the bits of numbers that are finite and not zero, at most BLOCK of them. */
+static int take_in(Accumulator *self, const uint64_t *bits, int n) {
+    uint64_t keys[BLOCK], least = self->least, greatest = self->greatest;
+    int first = 0;
+    for (int i = 0; i < n; i++) {
+        uint64_t key = key_of(bits[i]);
+        keys[i] = key;
+        least = key < least ? key : least;
+        greatest = key > greatest ? key : greatest;
+    }
+    self->least = least;
+    self->greatest = greatest;
+    self->count += n;
+    for (int i = 0; i < n;) {
+        Bucket *table = self->table;
+        int shift = self->shift, log_size = self->log_size;
+        uint64_t mask = (1ULL << log_size) - 1;
+        for (; i < n; i++) {
+            uint64_t key = keys[i] >> shift, at = (key * GAMMA) >> (64 - log_size);
+            while (table[at].key != key) {
+                if (table[at].key == EMPTY) goto absent;
+                at = (at + 1) & mask;
+            }
+            table[at].count++;
+        }
+        break;
+    absent:
+        if (enter(self, keys[i] >> shift) < 0) return -1;
+        i++;
+        /* The widening before row i - 1 took in the rows before it, which the table held; that row is not among them. */
+        if (shift == 0 && self->shift) first = i - 1;
+    }
+    if (self->shift == 0) return 0;
+    Sums *sums = self->sums;
+    for (int i = first; i < n; i++) {
+        uint64_t both = bits[i] >> 52, exponent = both & 0x7FF;
+        uint64_t mantissa = (bits[i] & MANTISSA) | ((uint64_t)(exponent != 0) << 52);
+        sums->first[i & 1][both] += mantissa;
+        sums->second[i & 1][exponent] += (u128)mantissa * mantissa;
+    }
+    for (int i = first; i < n; i++) observe(self->registers, mixed(keys[i] + GAMMA));
+    self->unflushed += n - first;
+    if (self->unflushed >= UNFLUSHED) flush(self);
+    return 0;
+}
+
+/* Counts zeros, NaN and infinities apart, and takes in the rest. */
+static int sift(Accumulator *self, const uint64_t *bits, int n) {
+    uint64_t chosen[BLOCK], odd = 0;
+    for (int i = 0; i < n; i++) /* the bits without the sign, less one: greatest for zero, NaN and infinity */
+        odd |= (uint64_t)((bits[i] << 1) - 1 >= (0x7FFULL << 53) - 1);
+    if (odd) {
+        int kept = 0;
+        for (int i = 0; i < n; i++) {
+            uint64_t each = bits[i], size = each << 1;
+            self->zeros += size == 0;
+            if (__builtin_expect(size >= 0x7FFULL << 53, 0)) {
+                if (size > 0x7FFULL << 53) self->nans++;
+                else if (each & SIGN) self->negative++;
+                else self->positive++;
+            }
+            chosen[kept] = each;
+            kept += size - 1 < (0x7FFULL << 53) - 1;
+        }
+        n = kept;
+        bits = chosen;
+    }
+    return n ? take_in(self, bits, n) : 0;
+}
+
+#define CONVERT(type)                                                                            \
+    do {                                                                                         \
+        const type *from = (const type *)data + offset + start;                                  \
+        if (!valid) for (int i = 0; i < n; i++) block[i] = (double)from[i];                      \
+        else {                                                                                   \
+            int kept = 0;                                                                        \
+            for (int i = 0; i < n; i++) {                                                        \
+                int64_t at = offset + start + i;                                                 \
+                block[kept] = (double)from[i];                                                   \
+                kept += (valid[at >> 3] >> (at & 7)) & 1;                                        \
+            }                                                                                    \
+            count = kept;                                                                        \
+        }                                                                                        \
+    } while (0)
+
+static int take_in_column(Accumulator *self, char sort, const void *data, const uint8_t *valid, int64_t offset,
+                          int64_t length) {
+    double block[BLOCK];
+    uint64_t bits[BLOCK];
+    for (int64_t start = 0; start < length; start += BLOCK) {
+        int n = length - start < BLOCK ? (int)(length - start) : BLOCK, count = n;
+        switch (sort) {
+            case 'b': CONVERT(int8_t); break;
+            case 'B': CONVERT(uint8_t); break;
+            case 'h': CONVERT(int16_t); break;
+            case 'H': CONVERT(uint16_t); break;
+            case 'i': CONVERT(int32_t); break;
+            case 'I': CONVERT(uint32_t); break;
+            case 'q': CONVERT(int64_t); break;
+            case 'Q': CONVERT(uint64_t); break;
+            case 'f': CONVERT(float); break;
+            default:
+                if (!valid) { /* as they are */
+                    if (sift(self, (const uint64_t *)data + offset + start, n) < 0) return -1;
+                    continue;
+                }
+                CONVERT(double);
+        }
+        memcpy(bits, block, sizeof(double) * (size_t)count);
+        if (sift(self, bits, count) < 0) return -1;
+    }
+    return 0;
+}
+
+static int width_of(char sort) {
+    switch (sort) {
+        case 'b': case 'B': return 1;
+        case 'h': case 'H': return 2;
+        case 'i': case 'I': case 'f': return 4;
+        case 'q': case 'Q': case 'd': return 8;
+        default: return 0;
+    }
+}
+
+static PyObject *accumulator_add(PyObject *object, PyObject *arguments) {
+    Accumulator *self = (Accumulator *)object;
+    Py_buffer data, valid = {0};
+    PyObject *mask;
+    int sort, failed;
+    long long offset, length;
+    if (!PyArg_ParseTuple(arguments, "Cy*OLL:add", &sort, &data, &mask, &offset, &length)) return NULL;
+    int width = sort < 128 ? width_of((char)sort) : 0;
+    if (mask != Py_None && PyObject_GetBuffer(mask, &valid, PyBUF_SIMPLE) < 0) {
+        PyBuffer_Release(&data);
+        return NULL;
+    }
+    const char *wrong = NULL;
+    if (!width) wrong = "unknown sort of numbers";
+    else if (offset < 0 || length < 0 || offset > data.len / width || length > data.len / width - offset)
+        wrong = "the buffer of numbers is too short";
+    else if ((uintptr_t)data.buf % (uintptr_t)width) wrong = "the buffer of numbers is not aligned";
+    else if (mask != Py_None && (offset + length + 7) / 8 > valid.len) wrong = "the buffer of validity is too short";
+    else if (self->busy) wrong = "another thread is adding";
+    if (wrong) {
+        PyErr_SetString(PyExc_ValueError, wrong);
+        failed = 1;
+    } else {
+        self->busy = 1;
+        Py_BEGIN_ALLOW_THREADS
+        failed = take_in_column(self, (char)sort, data.buf, mask == Py_None ? NULL : valid.buf, offset, length) < 0;
+        Py_END_ALLOW_THREADS
+        self->busy = 0;
+        if (failed) PyErr_NoMemory();
+    }
+    PyBuffer_Release(&data);
+    if (mask != Py_None) PyBuffer_Release(&valid);
+    if (failed) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *whole(const uint64_t *limbs) {
+    return PyBytes_FromStringAndSize((const char *)limbs, LIMBS * sizeof(uint64_t));
+}
+
+static PyObject *accumulator_result(PyObject *object, PyObject *Py_UNUSED(none)) {
+    Accumulator *self = (Accumulator *)object;
+    if (self->busy) {
+        PyErr_SetString(PyExc_ValueError, "another thread is adding");
+        return NULL;
+    }
+    Bucket *buckets = sorted_buckets(self);
+    uint8_t *registers = NULL;
+    if (!buckets) return PyErr_NoMemory();
+    int64_t n = self->used;
+    uint64_t plus[LIMBS], minus[LIMBS], squares[LIMBS]; /* what the table adds is not kept: there may be more rows */
+    memcpy(plus, self->plus, sizeof plus);
+    memcpy(minus, self->minus, sizeof minus);
+    memcpy(squares, self->squares, sizeof squares);
+    int shift = self->shift;
+    PyObject *hyperloglog = NULL;
+    if (shift) {
+        flush(self);
+        registers = self->registers;
+    } else {
+        if (n > self->limit) {
+            registers = calloc(1, REGISTERS);
+            if (!registers) {
+                free(buckets);
+                return PyErr_NoMemory();
+            }
+        }
+        take_in_values(self, buckets, n, registers);
+    }
+    PyObject *sums[3] = {whole(self->plus), whole(self->minus), whole(self->squares)};
+    if (!shift) {
+        memcpy(self->plus, plus, sizeof plus);
+        memcpy(self->minus, minus, sizeof minus);
+        memcpy(self->squares, squares, sizeof squares);
+    }
+    if (registers) hyperloglog = PyBytes_FromStringAndSize((const char *)registers, REGISTERS);
+    else hyperloglog = Py_NewRef(Py_None);
+    if (registers != self->registers) free(registers);
+    shift += collapse(buckets, &n, self->limit);
+    PyObject *keys = PyBytes_FromStringAndSize(NULL, n * 8), *counts = PyBytes_FromStringAndSize(NULL, n * 8);
+    if (keys && counts) {
+        uint64_t *key = (uint64_t *)PyBytes_AsString(keys), *count = (uint64_t *)PyBytes_AsString(counts);
+        for (int64_t i = 0; i < n; i++) {
+            key[i] = buckets[i].key;
+            count[i] = buckets[i].count;
+        }
+    }
+    free(buckets);
+    double least = 0, greatest = 0;
+    if (self->count) {
+        uint64_t low = bits_of(self->least), high = bits_of(self->greatest);
+        memcpy(&least, &low, 8);
+        memcpy(&greatest, &high, 8);
+    }
+    if (!sums[0] || !sums[1] || !sums[2] || !hyperloglog || !keys || !counts) {
+        for (int i = 0; i < 3; i++) Py_XDECREF(sums[i]);
+        Py_XDECREF(hyperloglog);
+        Py_XDECREF(keys);
+        Py_XDECREF(counts);
+        return NULL;
+    }
+    return Py_BuildValue("(LLLLLdd(NNN)(iNN)N)", (long long)self->count, (long long)self->zeros, (long long)self->nans,
+                         (long long)self->positive, (long long)self->negative, least, greatest, sums[0], sums[1],
+                         sums[2], shift, keys, counts, hyperloglog);
+}
+
+static PyObject *accumulator_new(PyTypeObject *type, PyObject *arguments, PyObject *named) {
+    static char *names[] = {"limit", NULL};
+    long long limit;
+    if (!PyArg_ParseTupleAndKeywords(arguments, named, "L:Accumulator", names, &limit)) return NULL;
+    if (limit < 2 || limit > 1 << 24) {
+        PyErr_SetString(PyExc_ValueError, "the limit of buckets must be 2 to 2^24");
+        return NULL;
+    }
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Accumulator *self = (Accumulator *)allocate(type, 0);
+    if (!self) return NULL;
+    self->limit = limit;
+    self->log_most = 66 - __builtin_clzll((uint64_t)limit - 1); /* room for four times the limit */
+    self->log_size = self->log_most < 8 ? self->log_most : 8;
+    self->least = UINT64_MAX;
+    self->table = new_table(self->log_size);
+    if (!self->table) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)self;
+}
+
+static void accumulator_dealloc(PyObject *object) {
+    Accumulator *self = (Accumulator *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    free(self->table);
+    free(self->sums);
+    free(self->registers);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(object);
+    Py_DECREF(type);
+}
+
+static PyMethodDef accumulator_methods[] = {
+    {"add", accumulator_add, METH_VARARGS,
+     "add(sort, numbers, validity, offset, length)\n\nTake in a column; sort is its type as in the struct module."},
+    {"result", accumulator_result, METH_NOARGS, "All that was kept, as a tuple; more rows may follow."},
+    {NULL, NULL, 0, NULL}};
+
+static PyType_Slot accumulator_slots[] = {{Py_tp_new, accumulator_new},
+                                          {Py_tp_dealloc, accumulator_dealloc},
+                                          {Py_tp_methods, accumulator_methods},
+                                          {Py_tp_doc, "Accumulator(limit)\n\nKeeps numbers in at most `limit` buckets."},
+                                          {0, NULL}};
+
+static PyType_Spec accumulator_spec = {"driftline.kernels._native.Accumulator", sizeof(Accumulator), 0,
+                                       Py_TPFLAGS_DEFAULT, accumulator_slots};
+
+/* -- strings ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t hash_bytes(const uint8_t *text, int64_t length) {
+    uint64_t hash = 0, power = 1, word;
+    int64_t rest = length;
+    for (; rest >= 8; rest -= 8, text += 8) {
+        memcpy(&word, text, 8);
+        hash += mixed(word ^ GAMMA) * power;
+        power *= GAMMA;
+    }
+    if (rest) {
+        word = 0;
+        memcpy(&word, text, (size_t)rest);
+        hash += mixed(word ^ GAMMA) * power;
+    }
+    return mixed(hash + (uint64_t)length + GAMMA);
+}
+
+static PyObject *hash_strings(PyObject *Py_UNUSED(module), PyObject *arguments) {
+    Py_buffer data, offsets;
+    if (!PyArg_ParseTuple(arguments, "y*y*:hash_strings", &data, &offsets)) return NULL;
+    Py_ssize_t n = offsets.len / 8 - 1;
+    const int64_t *at = offsets.buf;
+    PyObject *answer = NULL;
+    int inside = n >= 0 && (uintptr_t)at % 8 == 0 && at[0] >= 0 && at[n] <= data.len;
+    for (Py_ssize_t i = 0; inside && i < n; i++) inside = at[i] <= at[i + 1];
+    if (!inside) PyErr_SetString(PyExc_ValueError, "the offsets do not fit the bytes of the strings");
+    else answer = PyBytes_FromStringAndSize(NULL, n * 8);
+    if (answer) {
+        uint64_t *hashes = (uint64_t *)PyBytes_AsString(answer);
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < n; i++) hashes[i] = hash_bytes((const uint8_t *)data.buf + at[i], at[i + 1] - at[i]);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&offsets);
+    return answer;
+}
+
+static PyMethodDef functions[] = {
+    {"hash_strings", hash_strings, METH_VARARGS,
+     "hash_strings(data, offsets)\n\nThe 64-bit hashes of strings, as bytes."},
+    {NULL, NULL, 0, NULL}};
+
+static int prepare(PyObject *module) {
+    PyObject *type = PyType_FromSpec(&accumulator_spec);
+    if (!type) return -1;
+    int failed = PyModule_AddObjectRef(module, "Accumulator", type);
+    Py_DECREF(type);
+    return failed;
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, prepare}, {0, NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", "The compiled kernel.", 0, functions, slots,
+                                        NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__native(void) {
+    /* Strings are read as little-endian words, and tables are handed over as they lie in memory. */
+    const uint16_t one = 1;
+    if (*(const uint8_t *)&one != 1) {
+        PyErr_SetString(PyExc_ImportError, "the compiled kernel needs a little-endian processor");
+        return NULL;
+    }
+    return PyModuleDef_Init(&definition);
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -37,7 +38,7 @@ class Tidy(click.Group):
         except BrokenPipeError:  # who read our output has gone: click ends quietly
             raise
         except OSError as why:  # a full disk, a folder that cannot be written
-            click.echo(f"driftline: {why}", err=True)
+            click.echo(f"driftline: {f'{why.filename}: {why.strerror}' if why.filename else why}", err=True)
             ctx.exit(1)
 
 
@@ -77,11 +78,25 @@ def show_table(title: str | None, heads: Sequence[str], rows: Iterable[Sequence[
     from rich.table import Table
     from rich.text import Text
 
+    from driftline.windows import stamp
+
+    def text(cell: object) -> str:
+        return stamp(cell) if isinstance(cell, datetime) else "" if cell is None else str(cell)
+
     table = Table(*heads, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text(text(cell)) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "label"), counted(2000, "label")
+    ('1 label', '2,000 labels')
+    """
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def say(text: str) -> None:

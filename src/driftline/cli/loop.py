@@ -101,7 +101,7 @@ def worker(once: bool, every: int, as_json: bool) -> None:
         stop = Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        say(f"worker {app.site.owner}: every {every} s; catalog {app.settings.catalog}; Ctrl-C ends it")
+        say(f"worker {app.site.owner}: every {every} s, in {app.settings.home}; Ctrl-C ends it")
         loop(app.site, app.channels, app.clock, tell, stop, timedelta(seconds=every))
 
 
@@ -194,8 +194,12 @@ def runs(monitor: str | None, limit: int, as_json: bool) -> None:
         found = app.catalog.ledger.runs(monitor, limit=limit)
         if monitor is not None and not found:  # one that is no longer declared keeps its runs
             app.catalog.declared.monitor(monitor)
+        home = app.settings.home
     if as_json:
         show_json([_run(one) for one in found])
+        return
+    if not found:
+        say(f"no runs yet in {home}: `driftline worker` runs what is due")
         return
     heads = ("monitor", "window", "rev", "status", "verdict", "rows", "labelled", "why")
     rows = [
@@ -224,12 +228,15 @@ def alarms(notices: bool, as_json: bool) -> None:
         states = app.catalog.alarms.states()
         told = app.catalog.outbox.notices() if notices else []
         acted = app.catalog.outbox.actions() if notices else []
+        home = app.settings.home
     if as_json:
         more = {"notices": told, "actions": acted} if notices else {}
         show_json({"alarms": [_alarm(s) for s in states], **more})
     else:
-        heads = ("alarm", "status", "since", "monitor", "last windows")
-        show_table(None, heads, [_row(s) for s in states])
+        if states:
+            show_table(None, ("alarm", "status", "since", "monitor", "last windows"), [_row(s) for s in states])
+        else:
+            say(f"no alarms are declared in {home}: `driftline apply FILE` declares them")
         if notices:
             rows = [(n.created_at, n.alarm, n.channel, n.alarm_status, n.status, n.attempts, n.detail) for n in told]
             show_table("notices", ("created", "alarm", "channel", "said", "status", "attempts", "detail"), rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from driftline.cli.console import Tidy, WindowText, as_json, finish, progress, say, show_json, show_table
+from driftline.cli.console import Tidy, WindowText, as_json, counted, finish, progress, say, show_json, show_table
 
 if TYPE_CHECKING:
     from driftline.constraints import Mode
@@ -38,7 +38,12 @@ _format = _together(
         type=click.Choice(["csv", "jsonl", "parquet"]),
         help="Format of the files. Default: told by their names.",
     ),
-    click.option("--header/--no-header", default=True, show_default=True, help="Whether CSV files have a header line."),
+    click.option(
+        "--header/--no-header",
+        default=True,
+        show_default=True,
+        help="Whether CSV files have a header line. Without one the columns are called _c0, _c1, …",
+    ),
 )
 _answers = _together(
     click.option("--prediction", metavar="COLUMN|INDEX|PATH", help="Where the predicted class or value stands."),
@@ -237,10 +242,11 @@ def _show_baseline(built: dict[str, Any], as_json: bool) -> None:
     if as_json:
         show_json(built)
         return
-    click.echo(f"{built['kind']} baseline of {built['rows']:,} rows written to {built['output']}")
+    click.echo(f"{built['kind']} baseline of {counted(built['rows'], 'row')} written to {built['output']}")
     show_table(None, ("file", "what it holds"), [(name, FILES[name]) for name in built["files"]])
     if built["dead_letters"]:
-        say(f"{built['dead_letters']:,} records could not be read: see dead_letters.jsonl")
+        letters = Path(built["output"], "dead_letters.jsonl")
+        say(f"{counted(built['dead_letters'], 'record')} could not be read: file, line and reason stand in {letters}")
 
 
 def _show_check(checked: Checked, as_json: bool) -> None:
@@ -260,8 +266,8 @@ def _tell(checked: Checked, outcome: Outcome) -> None:
     )
     if outcome.reason:
         click.echo(outcome.reason)
-    told = sorted((j for j in outcome.judgements if j.verdict.value != "holds"), key=lambda j: j.verdict.value)
-    told.reverse()  # violated before unknown
+    bad = (j for j in outcome.judgements if j.verdict.value != "holds")
+    told = sorted(bad, key=lambda j: j.verdict.value != "violated")
     rows = [(j.verdict.value, j.constraint.column or "(all)", j.reason) for j in told[:20]]
     if rows:
         show_table(None, ("verdict", "column", "why"), rows)

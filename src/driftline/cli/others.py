@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from driftline.cli.console import Tidy, as_json, say, show_json
+from driftline.cli.console import Tidy, as_json, counted, say, show_json
 
 
 @click.group(cls=Tidy)
@@ -50,7 +50,8 @@ def put(
     if as_json:
         show_json(receipt)
     else:
-        click.echo(f"{receipt.written:,} labels written to {receipt.key}")
+        where = f" to {receipt.key}" if receipt.key else ": the file has no rows"
+        click.echo(f"{counted(receipt.written, 'label')} written{where}")
         for what, count in (("came twice", receipt.duplicates), ("contradict an earlier line", receipt.contradictions)):
             if count:
                 say(f"{count:,} {what}; the last one counts")

@@ -217,6 +217,28 @@ def test_labels_put_says_what_it_did_as_json(home: Path) -> None:
     assert Directory(home / "home/objects").get(told["key"])
 
 
+def test_labels_put_of_a_file_without_rows_writes_nothing_and_says_so(home: Path) -> None:
+    (home / "truth.csv").write_text("id,label\n")
+    told = driftline("labels", "put", home / "truth.csv", "--endpoint", "shop")
+    assert (told.exit_code, told.stdout) == (0, "0 labels written: the file has no rows\n")
+
+
+def test_an_empty_list_says_where_was_looked(home: Path) -> None:
+    for command in ("runs", "alarms"):
+        looked = driftline(command)
+        assert looked.exit_code == 0
+        assert looked.stdout == ""
+        assert str(home / "home") in looked.stderr
+
+
+def test_times_are_written_as_they_may_be_given(home: Path) -> None:
+    driftline("apply", home / "plan.yaml")
+    captured(home / "home/objects", HOUR, amount="99999")
+    driftline("run", "inputs", "--window", window(HOUR))
+    since = HOUR + timedelta(hours=1)
+    assert f"{since:%Y-%m-%dT%H:%M:%SZ}" in driftline("alarms").stdout
+
+
 @pytest.mark.parametrize(
     "text",
     ["[" * 5000, "version: 1\nbaselines: {b: ~nobody-here/x}\n", "version: " + "9" * 5000,

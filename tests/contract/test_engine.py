@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import reduce
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,6 @@ import pytest
 
 from driftline.dataset.dataset import Coverage, Join, Table
 from driftline.engines.engine import Engine
-from driftline.engines.local import LocalEngine
 from driftline.errors import Corrupt, InputError, Unavailable
 from driftline.schema import ID, LABEL, ORDINAL, PROBABILITY, SCORE
 from driftline.states.column import Column
@@ -24,22 +22,7 @@ from driftline.states.rows import ONE, Rows
 from driftline.states.scores import Scores
 from driftline.states.state import Plan, States
 
-
-@pytest.fixture(params=["local", "local with one thread"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    yield LocalEngine(threads=1 if "one" in request.param else None, scratch=tmp_path / "scratch")
-    if (tmp_path / "scratch").exists():
-        assert list((tmp_path / "scratch").iterdir()) == [], "scratch files were left behind"
-
-
-def table(folder: Path, columns: dict[str, Any], *, files: int = 1, group: int = 1000) -> Table:
-    whole = pa.table(columns)
-    paths = []
-    for i in range(files):
-        start, end = whole.num_rows * i // files, whole.num_rows * (i + 1) // files
-        paths.append(folder / f"{len(list(folder.iterdir()))}.parquet")
-        pq.write_table(whole.slice(start, end - start), paths[-1], row_group_size=group)
-    return Table(tuple(paths), tuple(n for n in whole.schema.names if not n.startswith("driftline.")), whole.num_rows)
+Writer: TypeAlias = Callable[..., Table]
 
 
 @pytest.fixture
@@ -65,28 +48,28 @@ def expected(plan: Plan, columns: dict[str, Any]) -> dict[Any, Any]:
     return {summary: summary.of(batch) for summary in plan}
 
 
-def test_batches_are_folded_into_one_state(engine: Engine, tmp_path: Path, numbers: dict[str, Any]) -> None:
-    folded = engine.fold(PLAN, table(tmp_path, numbers, files=3, group=700))
+def test_batches_are_folded_into_one_state(engine: Engine, table: Writer, numbers: dict[str, Any]) -> None:
+    folded = engine.fold(PLAN, table(numbers, files=3, group=700))
     assert dict(folded.states) == expected(PLAN, numbers)
     assert folded.coverage is None
     assert folded.states[Rows()].w > 5000 * ONE
 
 
-def test_rows_alone_are_counted(engine: Engine, tmp_path: Path) -> None:
-    assert engine.fold(frozenset({Rows()}), table(tmp_path, {"x": [1, 2, 3]})).states[Rows()].n == 3
+def test_rows_alone_are_counted(engine: Engine, table: Writer) -> None:
+    assert engine.fold(frozenset({Rows()}), table({"x": [1, 2, 3]})).states[Rows()].n == 3
 
 
-def test_no_rows_give_empty_states(engine: Engine, tmp_path: Path) -> None:
-    nothing = table(tmp_path, {"x": pa.array([], pa.float64())})
+def test_no_rows_give_empty_states(engine: Engine, table: Writer) -> None:
+    nothing = table({"x": pa.array([], pa.float64())})
     for dataset in (nothing, Table((), (), 0)):
         assert engine.fold(frozenset({Moments("x")}), dataset).states[Moments("x")] == Moments("x").empty()
         assert len(engine.fold_blocks(frozenset({Moments("x")}), dataset, 4)) == 1
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 7, 5000, 9000])
-def test_blocks_are_consecutive_equal_and_make_up_the_whole(engine: Engine, tmp_path: Path, blocks: int) -> None:
+def test_blocks_are_consecutive_equal_and_make_up_the_whole(engine: Engine, table: Writer, blocks: int) -> None:
     count = 5000 if blocks < 100 else 20
-    dataset = table(tmp_path, {"x": np.arange(float(count))}, files=3, group=700)
+    dataset = table({"x": np.arange(float(count))}, files=3, group=700)
     plan: Plan = frozenset({Rows(), Moments("x")})
     parts = engine.fold_blocks(plan, dataset, blocks)
     sizes = [part[Rows()].n for part in parts]
@@ -97,22 +80,22 @@ def test_blocks_are_consecutive_equal_and_make_up_the_whole(engine: Engine, tmp_
     assert dict(merged(parts)) == dict(engine.fold(plan, dataset).states)
 
 
-def test_spans_are_the_rows_they_name_even_where_they_overlap(engine: Engine, tmp_path: Path) -> None:
-    dataset = table(tmp_path, {"x": np.arange(3000.0)}, files=3, group=400)
+def test_spans_are_the_rows_they_name_even_where_they_overlap(engine: Engine, table: Writer) -> None:
+    dataset = table({"x": np.arange(3000.0)}, files=3, group=400)
     found = engine.fold_spans(frozenset({Moments("x")}), dataset, [(0, 3000), (390, 410), (1999, 2001), (7, 7)])
     ends = [(part[Moments("x")].minimum, part[Moments("x")].maximum, part[Moments("x")].n) for part in found]
     assert ends == [(0.0, 2999.0, 3000), (390.0, 409.0, 20), (1999.0, 2000.0, 2), (None, None, 0)]
 
 
-def test_progress_ends_at_all_rows(engine: Engine, tmp_path: Path, numbers: dict[str, Any]) -> None:
+def test_progress_ends_at_all_rows(engine: Engine, table: Writer, numbers: dict[str, Any]) -> None:
     seen: list[tuple[int, int | None]] = []
-    engine.fold(PLAN, table(tmp_path, numbers, group=700), lambda done, of: seen.append((done, of)))
+    engine.fold(PLAN, table(numbers, group=700), lambda done, of: seen.append((done, of)))
     assert seen == sorted(seen)
     assert seen[-1] == (5000, 5000)
 
 
 @pytest.fixture
-def join(tmp_path: Path) -> Join:
+def join(table: Writer) -> Join:
     """Ids 0 to 2999 were predicted; 1000 to 3999 are labelled, 1000 to 1099 twice: first wrong, then right."""
     ids = np.arange(3000)
     predictions = {ID: ids.astype(str), ORDINAL: ids * 0, SCORE: ids / 3000, PROBABILITY: np.full(3000, 0.5)}
@@ -120,7 +103,7 @@ def join(tmp_path: Path) -> Join:
     truth = (labelled >= 1500).astype(int).astype(str)
     truth[:100] = "wrong"
     labels = {ID: labelled.astype(str), ORDINAL: labelled * 0, LABEL: truth}
-    return Join(table(tmp_path, predictions, files=2, group=700), table(tmp_path, labels, files=2))
+    return Join(table(predictions, files=2, group=700), table(labels, files=2))
 
 
 def test_the_last_label_wins_and_coverage_tells_how_the_sides_met(engine: Engine, join: Join) -> None:
@@ -141,35 +124,35 @@ def test_blocks_of_a_join_follow_the_predictions(engine: Engine, join: Join) -> 
     assert dict(merged(parts)) == dict(engine.fold(plan, join).states)
 
 
-def test_the_row_of_a_request_is_part_of_the_key(engine: Engine, tmp_path: Path) -> None:
+def test_the_row_of_a_request_is_part_of_the_key(engine: Engine, table: Writer) -> None:
     ids = {ID: ["a", "a", "b"], ORDINAL: [0, 1, 0]}
-    join = Join(table(tmp_path, ids | {SCORE: [0.1, 0.9, 0.9]}), table(tmp_path, ids | {LABEL: ["0", "1", "0"]}))
+    join = Join(table(ids | {SCORE: [0.1, 0.9, 0.9]}), table(ids | {LABEL: ["0", "1", "0"]}))
     folded = engine.fold(frozenset({Contingency(LABEL, None, SCORE)}), join)
     cells = {cell: count.n for cell, count in folded.states[Contingency(LABEL, None, SCORE)].cells.items()}
     assert cells == {("0", "0"): 1, ("0", "1"): 1, ("1", "1"): 1}
 
 
-def test_labels_without_predictions_and_the_reverse_are_no_failure(engine: Engine, tmp_path: Path) -> None:
+def test_labels_without_predictions_and_the_reverse_are_no_failure(engine: Engine, table: Writer) -> None:
     none = {ID: pa.array([], pa.string()), ORDINAL: pa.array([], pa.int64())}
     some = {ID: ["a"], ORDINAL: [0]}
     label, no_label = {LABEL: ["1"]}, {LABEL: pa.array([], pa.string())}
     plan: Plan = frozenset({Rows()})
-    left = engine.fold(plan, Join(table(tmp_path, some), table(tmp_path, none | no_label)))
-    right = engine.fold(plan, Join(table(tmp_path, none), table(tmp_path, some | label)))
+    left = engine.fold(plan, Join(table(some), table(none | no_label)))
+    right = engine.fold(plan, Join(table(none), table(some | label)))
     assert left.coverage == Coverage(1, 0, 0, 0)
     assert right.coverage == Coverage(0, 0, 1, 1)
 
 
-def test_a_column_that_is_not_there_is_named(engine: Engine, tmp_path: Path, join: Join) -> None:
+def test_a_column_that_is_not_there_is_named(engine: Engine, table: Writer, join: Join) -> None:
     with pytest.raises(InputError, match="has no column 'y'; its columns are 'x'"):
-        engine.fold(frozenset({Moments("y")}), table(tmp_path, {"x": [1.0]}))
+        engine.fold(frozenset({Moments("y")}), table({"x": [1.0]}))
     with pytest.raises(InputError, match="have no column 'y'"):
         engine.fold(frozenset({Moments("y")}), join)
 
 
-def test_a_damaged_file_is_named_with_its_column(engine: Engine, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named_with_its_column(engine: Engine, table: Writer) -> None:
     random = np.random.default_rng(1)
-    dataset = table(tmp_path, {"x": random.normal(size=4000), "y": random.normal(size=4000)}, group=4000)
+    dataset = table({"x": random.normal(size=4000), "y": random.normal(size=4000)}, group=4000)
     path = dataset.paths[0]
     place = pq.ParquetFile(path).metadata.row_group(0).column(1)
     data = bytearray(path.read_bytes())
@@ -179,8 +162,8 @@ def test_a_damaged_file_is_named_with_its_column(engine: Engine, tmp_path: Path)
         engine.fold(frozenset({Moments("x"), Moments("y")}), dataset)
 
 
-def test_a_file_that_is_not_there_any_more_is_named(engine: Engine, tmp_path: Path, join: Join) -> None:
-    dataset = table(tmp_path, {"x": [1.0]})
+def test_a_file_that_is_not_there_any_more_is_named(engine: Engine, table: Writer, join: Join) -> None:
+    dataset = table({"x": [1.0]})
     dataset.paths[0].unlink()
     with pytest.raises(Unavailable, match=dataset.paths[0].name):
         engine.fold(frozenset({Moments("x")}), dataset)

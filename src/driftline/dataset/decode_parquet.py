@@ -15,6 +15,7 @@ from driftline.errors import InputError, Unavailable
 from driftline.schema import RESERVED
 
 _SLICE = 1 << 16
+_BUFFER = 1 << 20  # bytes; without it a column of a row group is held whole, however large it is
 
 
 def decode_parquet(source: Files, into: Path, wanted: Mapping[str, str | None], progress: Progress | None) -> Decoded:
@@ -71,15 +72,15 @@ def _difference(own: pa.Schema, first: pa.Schema) -> str:
     return f"column {next(n for n in own.names if n not in first.names)!r} is new"
 
 
-def opened(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
-    """The Parquet file, ready to be read.
+def opened(path: Path) -> pq.ParquetFile:
+    """The Parquet file, ready to be read piece by piece; what it holds is checked where its writer left checksums.
 
     Raises:
         InputError: it is empty, or not Parquet.
         Unavailable: it is not there (any more).
     """
     try:
-        return pq.ParquetFile(path, metadata=metadata)
+        return pq.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True)
     except pa.ArrowInvalid as why:
         empty = path.exists() and path.stat().st_size == 0
         raise InputError(f"file {str(path)!r} is {'empty' if empty else f'not a whole Parquet file: {why}'}") from why

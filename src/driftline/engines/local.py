@@ -11,28 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, TypeVar
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any, TypeVar
 
 from driftline.dataset.dataset import Dataset, Join, Progress, Table
-from driftline.dataset.decode_parquet import opened
 from driftline.dataset.duck import MEMORY_LIMIT
 from driftline.engines.engine import Folded
 from driftline.engines.joined import ordered, streamed
-from driftline.errors import Corrupt, InputError
-from driftline.schema import PROBABILITY
-from driftline.states.folding import Folding, folding
-from driftline.states.state import AnySummary, Plan, States
-
-SLICE: Final = 1 << 17
-"""Rows of one batch."""
-_TOGETHER: Final = 8
-"""Columns that one task reads: enough to be worth its opening of the file, few enough to bound its memory."""
+from driftline.engines.tasks import Parts, Reader, tasks
+from driftline.states.state import Plan, States
 
 T = TypeVar("T")
-_States = dict[AnySummary, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +59,19 @@ class LocalEngine:
         self, plan: Plan, table: Table, spans: Sequence[tuple[int, int]], progress: Progress | None = None
     ) -> list[States]:
         """The states of the rows of each span [start, end), in one reading; spans may overlap."""
-        states: list[_States] = [{s: s.empty() for s in plan} for _ in spans]
-        tasks = list(_tasks(plan, table))
-        rows = sum(task.rows for task in tasks)
+        states: list[Parts] = [{s: s.empty() for s in plan} for _ in spans]
+        reader = Reader()
         done = 0
-        for task, parts in self._each(lambda task: task.run(spans), tasks):
+        for task, parts in self._each(lambda task: task.run(spans, reader), tasks(plan, table, self._workers)):
             for span, part in parts.items():
                 _merge(states[span], part)
-            done += task.rows
+            done += task.rows * len(task.bundle.summaries)
             if progress is not None:
-                progress(table.rows * done // max(1, rows), table.rows)
+                progress(done // len(plan), table.rows)
         return [States(part) for part in states]
 
     def _fold_join(self, plan: Plan, dataset: Join, progress: Progress | None) -> Folded:
-        states: _States = {s: s.empty() for s in plan}
+        states: Parts = {s: s.empty() for s in plan}
         with self._folder() as folder:
             joined = streamed(plan, dataset, folder, self.memory_limit, self._workers)
             for batch, part in self._each(lambda batch: {s: s.of(batch) for s in plan}, joined.batches()):
@@ -123,107 +110,6 @@ class LocalEngine:
             yield Path(folder)
 
 
-def _merge(states: _States, part: _States) -> None:
+def _merge(states: Parts, part: Parts) -> None:
     for summary, state in part.items():
         states[summary] = states[summary].merge(state)
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """Some columns of one row group."""
-
-    path: Path
-    metadata: pq.FileMetaData
-    group: int
-    start: int
-    """Its first row, counted over all files."""
-    columns: tuple[str, ...]
-    summaries: tuple[AnySummary, ...]
-
-    @property
-    def rows(self) -> int:
-        count: int = self.metadata.row_group(self.group).num_rows
-        return count
-
-    def run(self, spans: Sequence[tuple[int, int]]) -> dict[int, _States]:
-        """The states of the row group, by the spans its rows fall into."""
-        found: dict[int, dict[AnySummary, Folding[Any]]] = {}
-        at = self.start
-        for batch in self._batches():
-            for span, part in _cut(batch, at, spans):
-                if span not in found:
-                    found[span] = {summary: folding(summary) for summary in self.summaries}
-                for each in found[span].values():
-                    each.add(part)
-            at += batch.num_rows
-        return {span: {summary: each.state() for summary, each in parts.items()} for span, parts in found.items()}
-
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        with opened(self.path, self.metadata) as file:
-            try:
-                columns = list(self.columns)
-                yield from file.iter_batches(SLICE, row_groups=[self.group], columns=columns, use_threads=False)
-            except (pa.ArrowException, OSError) as why:
-                raise Corrupt(
-                    f"file {str(self.path)!r}, row group {self.group}: {_culprit(file, self)} cannot be read ({why}); "
-                    f"write the file again"
-                ) from why
-
-
-def _culprit(file: pq.ParquetFile, task: _Task) -> str:
-    for column in task.columns:
-        try:
-            for _ in file.iter_batches(SLICE, row_groups=[task.group], columns=[column], use_threads=False):
-                pass
-        except (pa.ArrowException, OSError):
-            return f"column {column!r}"
-    return "it"
-
-
-def _cut(batch: pa.RecordBatch, at: int, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    for span, (start, end) in enumerate(spans):
-        first, last = max(start, at), min(end, at + batch.num_rows)
-        if first < last:
-            yield span, batch.slice(first - at, last - first)
-
-
-def _tasks(plan: Plan, table: Table) -> Iterator[_Task]:
-    start = 0
-    bundles: list[tuple[tuple[str, ...], tuple[AnySummary, ...]]] | None = None
-    for path in table.paths:
-        with opened(path) as file:
-            metadata, names = file.metadata, file.schema_arrow.names
-        _check(plan, names, path)
-        bundles = bundles if bundles is not None else _bundles(plan, PROBABILITY in names)
-        for group in range(metadata.num_row_groups):
-            for columns, summaries in bundles:
-                yield _Task(path, metadata, group, start, columns, summaries)
-            start += metadata.row_group(group).num_rows
-
-
-def _check(plan: Plan, names: list[str], path: Path) -> None:
-    there = set(names)
-    for summary in plan:
-        for column in summary.columns:
-            if column not in there:
-                some = ", ".join(repr(name) for name in names[:20])
-                raise InputError(f"file {str(path)!r} has no column {column!r}; its columns are {some or 'none'}")
-
-
-def _bundles(plan: Plan, weighted: bool) -> list[tuple[tuple[str, ...], tuple[AnySummary, ...]]]:
-    """The plan in bundles of few columns; summaries that share a column stay together, so that it is read once."""
-    together: list[tuple[set[str], list[AnySummary]]] = []
-    for summary in sorted(plan, key=repr):
-        columns = set(summary.columns)
-        touching = [bundle for bundle in together if bundle[0] & columns]
-        merged = (columns.union(*(b[0] for b in touching)), [s for b in touching for s in b[1]] + [summary])
-        together = [bundle for bundle in together if not bundle[0] & columns] + [merged]
-    packed: list[tuple[set[str], list[AnySummary]]] = []
-    for columns, summaries in together:
-        if packed and len(packed[-1][0]) + len(columns) <= _TOGETHER:
-            packed[-1][0].update(columns)
-            packed[-1][1].extend(summaries)
-        else:
-            packed.append((set(columns), list(summaries)))
-    extra = {PROBABILITY} if weighted else set()
-    return [(tuple(sorted(columns | extra)), tuple(summaries)) for columns, summaries in packed]

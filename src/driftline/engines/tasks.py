@@ -1,0 +1,337 @@
+"""A scan as tasks: each reads some columns of consecutive row groups, on whatever machine, and gives states.
+
+Small row groups and small files are read together, wide tables in bundles of columns, so that a task is neither lost in
+its own overhead nor larger than memory. A file is read only as it was when the tasks were made.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from driftline.dataset.dataset import Table
+from driftline.dataset.decode_parquet import opened
+from driftline.errors import Corrupt, InputError, Unavailable
+from driftline.schema import PROBABILITY
+from driftline.states.folding import Folding, folding
+from driftline.states.state import AnySummary, Plan
+
+SLICE: Final = 1 << 17
+"""Rows of one batch."""
+ROWS: Final = 1 << 20
+"""Rows of one task; a larger row group is still one task."""
+_MOST: Final = 8 * ROWS
+_LEAST: Final = ROWS
+"""Values (rows times columns) of one task: at most and, where more tasks would keep all workers busy, at least."""
+_BYTES: Final = 1 << 26
+"""Small batches are put together until they hold so much."""
+_FILES: Final = 512
+"""A task reads no more files than this: opening them takes longer than reading their few rows."""
+
+Parts: TypeAlias = dict[AnySummary, Any]
+Span: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells that a file is still the same."""
+
+    size: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive row groups of one file."""
+
+    path: Path
+    stamp: Stamp
+    groups: range
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Some columns, and the summaries that read them."""
+
+    columns: tuple[str, ...]
+    summaries: tuple[AnySummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Some columns of consecutive rows."""
+
+    pieces: tuple[Piece, ...]
+    start: int
+    """Its first row, counted over all files."""
+    bundle: Bundle
+
+    @property
+    def rows(self) -> int:
+        """How many rows it reads."""
+        return sum(piece.rows for piece in self.pieces)
+
+    def run(self, spans: Sequence[Span], reader: Reader) -> dict[int, Parts]:
+        """The states of its rows, by the spans that they fall into.
+
+        Raises:
+            InputError: a column cannot be summarised.
+            Corrupt: a file is damaged.
+            Unavailable: a file vanished or changed.
+        """
+        met = [(i, span) for i, span in enumerate(spans) if span[0] < self.start + self.rows and self.start < span[1]]
+        found: dict[int, dict[AnySummary, Folding[Any]]] = {}
+        at = self.start
+        for path, batch in _together(self._batches(reader)):
+            for span, part in _cut(batch, at, met):
+                if span not in found:
+                    found[span] = {summary: folding(summary) for summary in self.bundle.summaries}
+                for each in found[span].values():
+                    _add(each, part, path)
+            at += batch.num_rows
+        return {span: {summary: each.state() for summary, each in parts.items()} for span, parts in found.items()}
+
+    def _batches(self, reader: Reader) -> Iterator[tuple[Path, pa.RecordBatch]]:
+        for piece in self.pieces:
+            for batch in reader.batches(piece, self.bundle.columns):
+                yield piece.path, batch
+
+
+class Reader(threading.local):
+    """Reads pieces; the file that a thread read last stays open, for the next task mostly reads the same one."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Path, Stamp, pq.ParquetFile, bool] | None = None
+
+    def batches(self, piece: Piece, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of the piece with these columns, and with the inclusion probability where the file has one.
+
+        Raises:
+            Corrupt: the file is damaged.
+            Unavailable: it vanished, or changed since the piece was cut.
+        """
+        file, weighted = self._file(piece)
+        wanted = list(dict.fromkeys([*columns, PROBABILITY] if weighted else columns))
+        try:
+            yield from file.iter_batches(SLICE, row_groups=list(piece.groups), columns=wanted, use_threads=False)
+        except (pa.ArrowException, OSError) as why:
+            _same(piece)
+            raise Corrupt(f"file {str(piece.path)!r}, {_culprit(file, piece, wanted)} ({why}); write it again") from why
+        _same(piece)
+
+    def _file(self, piece: Piece) -> tuple[pq.ParquetFile, bool]:
+        _same(piece)
+        if self._last is None or self._last[:2] != (piece.path, piece.stamp):
+            if self._last is not None:
+                self._last[2].close()
+                self._last = None
+            file = opened(piece.path)
+            self._last = (piece.path, piece.stamp, file, PROBABILITY in file.schema_arrow.names)
+        return self._last[2:]
+
+
+def tasks(plan: Plan, table: Table, workers: int, rows: int = ROWS) -> Iterator[Task]:
+    """The tasks that fold the plan over the table, in the order of its rows, each of about so many of them.
+
+    Raises:
+        InputError: a file lacks a column of the plan, or holds values of another kind there than the files before it.
+        Unavailable: a file vanished, or the files hold other rows than the table says.
+    """
+    bundles = _Bundles(plan, table.rows, workers)
+    run: list[Piece] = []
+    start = length = 0
+    for piece in _pieces(plan, table, rows):
+        if run and (length + piece.rows > rows or len(run) == _FILES):
+            yield from (Task(tuple(run), start, bundle) for bundle in bundles.of(length))
+            run, start, length = [], start + length, 0
+        run.append(piece)
+        length += piece.rows
+    if run:
+        yield from (Task(tuple(run), start, bundle) for bundle in bundles.of(length))
+    if start + length != table.rows:
+        raise Unavailable(
+            f"the files hold {start + length:,} rows, and held {table.rows:,} when they were counted: one "
+            f"of them changed; run it again when nobody writes them"
+        )
+
+
+def _pieces(plan: Plan, table: Table, rows: int) -> Iterator[Piece]:
+    """The row groups in the order of the data, as few pieces of at most so many rows as that allows."""
+    columns = _Columns(plan)
+    for path in table.paths:
+        stamp = _stamp(path)
+        with opened(path) as file:
+            metadata = file.metadata
+            columns.check(path, file.schema_arrow)
+        first = held = 0
+        for group in range(metadata.num_row_groups):
+            more = metadata.row_group(group).num_rows
+            if held and held + more > rows:
+                yield Piece(path, stamp, range(first, group), held)
+                first, held = group, 0
+            held += more
+        if held:
+            yield Piece(path, stamp, range(first, metadata.num_row_groups), held)
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except OSError as why:
+        raise Unavailable(f"file {str(path)!r} cannot be read: {why.strerror}") from why
+    return Stamp(found.st_size, found.st_mtime_ns)
+
+
+def _same(piece: Piece) -> None:
+    if _stamp(piece.path) != piece.stamp:
+        raise Unavailable(
+            f"file {str(piece.path)!r} changed while it was read; write files under another name and rename them when "
+            f"they are whole, then run it again"
+        )
+
+
+def _culprit(file: pq.ParquetFile, piece: Piece, columns: Sequence[str]) -> str:
+    for group in piece.groups:
+        for column in columns:
+            try:
+                for _ in file.iter_batches(SLICE, row_groups=[group], columns=[column], use_threads=False):
+                    pass
+            except (pa.ArrowException, OSError):
+                return f"row group {group}: column {column!r} cannot be read"
+    return f"row groups {piece.groups.start} to {piece.groups[-1]} cannot be read"
+
+
+def _add(folded: Folding[Any], batch: pa.RecordBatch, path: Path) -> None:
+    try:
+        folded.add(batch)
+    except InputError as why:
+        raise InputError(f"file {str(path)!r}: {why}") from why
+
+
+def _together(batches: Iterator[tuple[Path, pa.RecordBatch]]) -> Iterator[tuple[Path, pa.RecordBatch]]:
+    """Consecutive small batches of one schema as one, with the file of the first of them."""
+    held: list[pa.RecordBatch] = []
+    first = Path()
+    rows = size = 0
+    for path, batch in batches:
+        large = rows + batch.num_rows > SLICE or size + batch.nbytes > _BYTES
+        if held and (large or not held[0].schema.equals(batch.schema)):
+            yield first, held[0] if len(held) == 1 else pa.concat_batches(held)
+            held, rows, size = [], 0, 0
+        first = first if held else path
+        held.append(batch)
+        rows += batch.num_rows
+        size += batch.nbytes
+    if held:
+        yield first, held[0] if len(held) == 1 else pa.concat_batches(held)
+
+
+def _cut(batch: pa.RecordBatch, at: int, spans: Sequence[tuple[int, Span]]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    for span, (start, end) in spans:
+        first, last = max(start, at), min(end, at + batch.num_rows)
+        if first < last:
+            yield span, batch.slice(first - at, last - first)
+
+
+class _Columns:
+    """The columns that a plan reads, and what kind of values the files so far held there."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._wanted = sorted({column for summary in plan for column in summary.columns} | {PROBABILITY})
+        self._kinds: dict[str, tuple[str, pa.DataType, Path]] = {}
+        self._last: pa.Schema | None = None
+
+    def check(self, path: Path, schema: pa.Schema) -> None:
+        """Raises InputError when a column is not there, or holds values of another kind than in a file before."""
+        if self._last is not None and self._last.equals(schema):
+            return
+        self._last = schema
+        types = dict(zip(schema.names, schema.types, strict=True))
+        for column in self._wanted:
+            if column not in types:
+                if column == PROBABILITY:
+                    continue
+                some = ", ".join(repr(name) for name in schema.names[:20])
+                raise InputError(f"file {str(path)!r} has no column {column!r}; its columns are {some or 'none'}")
+            kind = _kind(types[column])
+            if kind == "null":
+                continue
+            known, first, where = self._kinds.setdefault(column, (kind, types[column], path))
+            if kind != known:
+                raise InputError(
+                    f"column {column!r} is {types[column]} in file {str(path)!r} and {first} in file {str(where)!r}; "
+                    f"write both with one type"
+                )
+
+
+def _kind(kind: pa.DataType) -> str:
+    """Types of one kind may stand together: what is kept of a value does not depend on which of them it has."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _kind(kind.storage_type)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _kind(kind.value_type)
+    if pa.types.is_null(kind):
+        return "null"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "text"
+    return "nested" if pa.types.is_nested(kind) else str(kind)
+
+
+class _Bundles:
+    """A plan in bundles; summaries that share a column stay together, so that it is read once."""
+
+    def __init__(self, plan: Plan, rows: int, workers: int) -> None:
+        self._groups = _sharing(plan)
+        values = rows * sum(len(columns) for columns, _ in self._groups)
+        self._values = min(_MOST, max(_LEAST, values // (4 * workers)))
+        self._packed: dict[int, list[Bundle]] = {}
+
+    def of(self, rows: int) -> list[Bundle]:
+        """The bundles for tasks of so many rows."""
+        width = max(1, self._values // rows)
+        width = 1 << (width.bit_length() - 1)
+        if width not in self._packed:
+            self._packed[width] = list(_packed(self._groups, width))
+        return self._packed[width]
+
+
+def _sharing(plan: Plan) -> list[tuple[set[str], list[AnySummary]]]:
+    """The summaries grouped by shared columns; each group once, in a fixed order."""
+    group_of: dict[str, tuple[set[str], list[AnySummary]]] = {}
+    groups: dict[int, tuple[set[str], list[AnySummary]]] = {}
+    for summary in sorted(plan, key=repr):
+        touching = {id(group_of[c]): group_of[c] for c in summary.columns if c in group_of}
+        columns, summaries = group = max(touching.values(), key=lambda g: len(g[0]), default=(set(), []))
+        for other in touching.values():
+            if other is not group:
+                columns |= other[0]
+                summaries += other[1]
+                del groups[id(other)]
+                group_of.update(dict.fromkeys(other[0], group))
+        columns |= set(summary.columns)
+        summaries.append(summary)
+        group_of.update(dict.fromkeys(summary.columns, group))
+        groups[id(group)] = group
+    return list(groups.values())
+
+
+def _packed(groups: Sequence[tuple[set[str], list[AnySummary]]], width: int) -> Iterator[Bundle]:
+    columns: list[str] = []
+    summaries: list[AnySummary] = []
+    for more, also in groups:
+        if summaries and len(columns) + len(more) > width:
+            yield Bundle(tuple(columns), tuple(summaries))
+            columns, summaries = [], []
+        columns += sorted(more)
+        summaries += also
+    if summaries:
+        yield Bundle(tuple(columns), tuple(summaries))

@@ -205,7 +205,7 @@ def story_of(stage: Stage) -> Story:
     )
 
 
-def _played(stage: Stage, story: Story, plot: Path | None, seconds: float) -> Played:
+def _played(stage: Stage, story: Story, plot: Path, seconds: float) -> Played:
     outbox = stage.app.catalog.outbox
     return Played(
         requests=len(stage.flights),
@@ -228,7 +228,7 @@ def _played(stage: Stage, story: Story, plot: Path | None, seconds: float) -> Pl
         auc=means(story),
         reports=str(Path(stage.app.settings.objects) / "reports"),
         plan=str(stage.folder / "driftline.yaml"),
-        plot=None if plot is None else str(plot),
+        plot=str(plot),
         seconds=round(seconds, 1),
     )
 

@@ -39,12 +39,10 @@ _VERDICTS: Final = {
 }
 
 
-def draw(story: Story, folder: Path) -> Path | None:
-    """Draw the story to `story.svg` and `story.png` in the folder; None where the extra `demo` is not installed."""
-    try:
-        import vl_convert
-    except ImportError:
-        return None
+def draw(story: Story, folder: Path) -> Path:
+    """Draw the story to `story.svg` and `story.png` in the folder."""
+    import vl_convert
+
     spec = chart(story)
     (folder / "story.svg").write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
     target = folder / "story.png"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -44,7 +45,7 @@ class Played:
     """Mean of the daily AUC: before the alarm, in the last week before the new model, with it, and without it."""
     reports: str
     plan: str
-    plot: str | None
+    plot: str
     seconds: float
 
 
@@ -110,8 +111,8 @@ def _ending(played: Played) -> Iterator[tuple[str, str]]:
     yield "late labels", f"{played.revisions} windows were looked at again"
     yield (
         "inputs",
-        f"{played.input_windows_violated} of {played.windows} days violated; no input was further than "
-        f"{played.largest_distance:.3f} from January and February (bound 0.1)",
+        f"{played.input_windows_violated} of {played.windows} days violated; the largest distance to January and "
+        f"February was {played.largest_distance:.3f} (bound 0.1)",
     )
     for change in played.alarms:
         yield f"{change['alarm']}", f"{change['status']} by the window of {change['day']}"
@@ -130,8 +131,8 @@ def _ending(played: Played) -> Iterator[tuple[str, str]]:
         )
     yield "reports", played.reports
     yield "plan", played.plan
-    yield "plot", played.plot or "not drawn: pip install 'driftline[demo]'"
-    yield "look around", f"cd {Path(played.plan).parent} && driftline runs"
+    yield "plot", played.plot
+    yield "look around", f"cd {Path(played.plan).parent} && {Path(sys.executable).with_name('driftline')} runs"
     yield "time", f"{played.seconds:.0f} s"
 
 

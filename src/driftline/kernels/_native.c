@@ -14,6 +14,13 @@
 
 typedef unsigned __int128 u128;
 
+/* A loop that is compiled for newer processors as well; which one runs is found out when the module is loaded. */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define DISPATCHED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
+#else
+#define DISPATCHED
+#endif
+
 #define BLOCK 1024
 #define EMPTY UINT64_MAX /* the key of no finite number */
 #define SIGN (1ULL << 63)
@@ -31,10 +38,20 @@ static inline uint64_t mixed(uint64_t h) {
     return h ^ (h >> 31);
 }
 
-static inline void observe(uint8_t *registers, uint64_t hash) {
-    uint8_t rank = (uint8_t)(__builtin_clzll((hash << LOG_REGISTERS) | (1ULL << (LOG_REGISTERS - 1))) + 1);
-    uint8_t *place = registers + (hash >> (64 - LOG_REGISTERS));
-    if (__builtin_expect(rank > *place, 0)) *place = rank;
+static inline uint64_t rank_of(uint64_t hash) {
+    return (uint64_t)__builtin_clzll((hash << LOG_REGISTERS) | (1ULL << (LOG_REGISTERS - 1))) + 1;
+}
+
+static inline void observe(uint8_t *registers, uint64_t place, uint64_t rank) {
+    if (__builtin_expect(rank > registers[place], 0)) registers[place] = (uint8_t)rank;
+}
+
+DISPATCHED static void places_and_ranks(const uint64_t *keys, uint64_t *places, uint64_t *ranks, int n) {
+    for (int i = 0; i < n; i++) {
+        uint64_t hash = mixed(keys[i] + GAMMA);
+        places[i] = hash >> (64 - LOG_REGISTERS);
+        ranks[i] = rank_of(hash);
+    }
 }
 
 /* -- sums ------------------------------------------------------------------------------------------------------- */
@@ -160,7 +177,8 @@ static void take_in_values(Accumulator *self, const Bucket *buckets, int64_t n, 
         add_at(bits & SIGN ? self->minus : self->plus, (u128)mantissa * count, bit);
         add_at(self->squares, (u128)(uint64_t)square * count, 2 * bit);
         add_at(self->squares, (u128)(uint64_t)(square >> 64) * count, 2 * bit + 64);
-        if (registers) observe(registers, mixed(buckets[i].key + GAMMA));
+        uint64_t hash = mixed(buckets[i].key + GAMMA);
+        if (registers) observe(registers, hash >> (64 - LOG_REGISTERS), rank_of(hash));
     }
 }
 
@@ -218,18 +236,23 @@ static int enter(Accumulator *self, uint64_t key) {
     return 0;
 }
 
-/* Takes in the bits of numbers that are finite and not zero, at most BLOCK of them. */
-static int take_in(Accumulator *self, const uint64_t *bits, int n) {
-    uint64_t keys[BLOCK], least = self->least, greatest = self->greatest;
-    int first = 0;
+DISPATCHED static void keys_of(const uint64_t *bits, uint64_t *keys, int n, uint64_t *least, uint64_t *greatest) {
+    uint64_t low = *least, high = *greatest;
     for (int i = 0; i < n; i++) {
         uint64_t key = key_of(bits[i]);
         keys[i] = key;
-        least = key < least ? key : least;
-        greatest = key > greatest ? key : greatest;
+        low = key < low ? key : low;
+        high = key > high ? key : high;
     }
-    self->least = least;
-    self->greatest = greatest;
+    *least = low;
+    *greatest = high;
+}
+
+/* Takes in the bits of numbers that are finite and not zero, at most BLOCK of them. */
+static int take_in(Accumulator *self, const uint64_t *bits, int n) {
+    uint64_t keys[BLOCK], places[BLOCK], ranks[BLOCK];
+    int first = 0;
+    keys_of(bits, keys, n, &self->least, &self->greatest);
     self->count += n;
     for (int i = 0; i < n;) {
         Bucket *table = self->table;
@@ -251,25 +274,31 @@ static int take_in(Accumulator *self, const uint64_t *bits, int n) {
         if (shift == 0 && self->shift) first = i - 1;
     }
     if (self->shift == 0) return 0;
+    places_and_ranks(keys + first, places + first, ranks + first, n - first);
     Sums *sums = self->sums;
+    uint8_t *registers = self->registers;
     for (int i = first; i < n; i++) {
         uint64_t both = bits[i] >> 52, exponent = both & 0x7FF;
         uint64_t mantissa = (bits[i] & MANTISSA) | ((uint64_t)(exponent != 0) << 52);
         sums->first[i & 1][both] += mantissa;
         sums->second[i & 1][exponent] += (u128)mantissa * mantissa;
+        observe(registers, places[i], ranks[i]);
     }
-    for (int i = first; i < n; i++) observe(self->registers, mixed(keys[i] + GAMMA));
     self->unflushed += n - first;
     if (self->unflushed >= UNFLUSHED) flush(self);
     return 0;
 }
 
+DISPATCHED static int any_apart(const uint64_t *bits, int n) {
+    uint64_t apart = 0; /* the bits without the sign, less one, are greatest for zero, NaN and infinity */
+    for (int i = 0; i < n; i++) apart |= (uint64_t)((bits[i] << 1) - 1 >= (0x7FFULL << 53) - 1);
+    return apart != 0;
+}
+
 /* Counts zeros, NaN and infinities apart, and takes in the rest. */
 static int sift(Accumulator *self, const uint64_t *bits, int n) {
-    uint64_t chosen[BLOCK], odd = 0;
-    for (int i = 0; i < n; i++) /* the bits without the sign, less one: greatest for zero, NaN and infinity */
-        odd |= (uint64_t)((bits[i] << 1) - 1 >= (0x7FFULL << 53) - 1);
-    if (odd) {
+    uint64_t chosen[BLOCK];
+    if (any_apart(bits, n)) {
         int kept = 0;
         for (int i = 0; i < n; i++) {
             uint64_t each = bits[i], size = each << 1;

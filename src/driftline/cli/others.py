@@ -79,7 +79,7 @@ def demo(output: Path, as_json: bool) -> None:
     except ModuleNotFoundError as why:
         if str(why.name).startswith("driftline"):
             raise
-        raise InputError(f"the demo needs {why.name}, of the extra `demo`: pip install 'driftline[demo]'") from why
+        raise InputError(f"the demo needs {why.name}, of the extra `demo`: in a clone: pip install '.[demo]'") from why
 
     played = play(output, quiet=as_json)
     if as_json:

@@ -92,7 +92,7 @@ def test_a_demo_without_its_extra_says_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "starlette.applications", None)  # as where it is not installed
     told = driftline("demo")
     assert told.exit_code == 1
-    assert "pip install 'driftline[demo]'" in told.stderr
+    assert "pip install '.[demo]'" in told.stderr
 
 
 def test_run_says_its_verdict_by_exit_status_and_as_json(home: Path) -> None:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from driftline.dataset.dataset import Files
 from driftline.dataset.duck import ask, parts
 from driftline.dataset.jsontext import columns_of
-from driftline.dataset.lines import LONGEST, Lines, files_below, read_lines
+from driftline.dataset.lines import BROKEN_GZ, LONGEST, Lines, files_below, read_lines
 from driftline.dataset.tables import Work
 from driftline.errors import InputError, Unavailable
 
@@ -71,16 +71,15 @@ def bury(lines: Lines, at: int, reason: str, files: tuple[Path, ...], work: Work
 def _is_array(path: Path) -> bool:
     """Whether the file opens with "[" and closes with "]": one that breaks off is read as lines, each a dead letter."""
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        packed = path.suffix.lower() == ".gz"
+        with gzip.open(path, "rb") if packed else path.open("rb") as file:
             if not file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
                 return False
-            if path.suffix == ".gz":
+            if packed:
                 return True
             file.seek(-min(64, path.stat().st_size), 2)
             return file.read(64).rstrip().endswith(b"]")
-    except EOFError:
-        return False
-    except gzip.BadGzipFile:
+    except BROKEN_GZ:  # who reads it as lines says so
         return False
     except OSError as why:
         raise Unavailable(f"file {str(path)!r} cannot be read: {why.strerror or why}") from why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,7 +123,8 @@ def joined_labels(parts: Sequence[Decoded], into: Path) -> Decoded:
     if letters:
         with (into / DEAD).open("wb") as file:
             for letter in letters:
-                file.write(letter.read_bytes())
+                with letter.open("rb") as part:
+                    shutil.copyfileobj(part, file)
     return Decoded(Table(paths, (), whole.rows), whole, into / DEAD if letters else None)
 
 

@@ -96,7 +96,8 @@ def _paths(connection: duckdb.DuckDBPyConnection, table: pa.Table) -> dict[str, 
         keys = list(_leaves(structure, "$"))
     named: dict[str, list[str]] = {}
     for key in keys:
-        named.setdefault(name_of(key), []).append(key)
+        if '.""' not in key:  # what stands under an empty key has no name that a column could have
+            named.setdefault(name_of(key), []).append(key)
     return named
 
 
@@ -126,7 +127,8 @@ def _walk(value: Any, path: str) -> Iterator[str]:
 
 def _leaves(structure: dict[str, Any], path: str) -> Iterator[str]:
     for key, inner in structure.items():
-        at = f'{path}."{key}"'
+        escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+        at = f'{path}."{escaped}"'
         if isinstance(inner, dict) and inner:
             yield from _leaves(inner, at)
         else:

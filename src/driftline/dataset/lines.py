@@ -22,6 +22,7 @@ from driftline.errors import InputError, Unavailable
 LONGEST: Final = 16 << 20
 """Bytes of one line (or quoted CSV record); a longer one is a dead letter and is never in memory as a whole."""
 BLOCK: Final = 8 << 20
+BROKEN_GZ: Final = (EOFError, gzip.BadGzipFile, zlib.error)
 _MANY: Final = 1 << 17
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -145,8 +146,9 @@ class _Reader:
                 else:
                     self.rest = start
                 yield from self._blocks(file)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as why:
-            self.dead.unread(self.path, self.line, "the gz file is broken from here on", str(why), self.offset)
+        except BROKEN_GZ as why:
+            rest = self.rest[:4096] or str(why)
+            self.dead.unread(self.path, self.line, "the gz file is broken from here on", rest, self.offset)
         except OSError as why:
             raise Unavailable(f"file {str(self.path)!r} cannot be read: {why.strerror or why}") from why
 
@@ -226,7 +228,28 @@ class _Reader:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+    return cast("IO[bytes]", _Unpacked(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+class _Unpacked(gzip.GzipFile):
+    """A gz file that gives all that can be unpacked, and only then tells that it is broken."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        self._why: Exception | None = None
+
+    def read(self, size: int | None = -1) -> bytes:
+        pieces: list[bytes] = []
+        rest = size or 0
+        try:
+            while rest > 0 and self._why is None and (piece := self.read1(rest)):
+                pieces.append(piece)
+                rest -= len(piece)
+        except BROKEN_GZ as why:
+            self._why = why
+        if self._why is not None and not pieces:
+            raise self._why
+        return b"".join(pieces)
 
 
 def _no_text(record: bytes) -> str:

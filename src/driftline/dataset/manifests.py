@@ -244,7 +244,7 @@ def _lines(path: Path, dead: DeadLetters) -> tuple[str, Iterator[Lines]]:
 
 def _document(path: Path) -> str | None:
     """The JSON document that the file is as a whole, where its first line is none by itself."""
-    if path.suffix == ".gz" or not 0 < size_of([path]) <= LONGEST:
+    if path.suffix.lower() == ".gz" or not 0 < size_of([path]) <= LONGEST:
         return None
     try:
         text = path.read_bytes().decode("utf-8-sig")

@@ -46,11 +46,12 @@ found AS (SELECT doc, json_type(doc) AS type, json_extract_string(doc, $paths) A
 named AS (
     SELECT doc, type, x[1] AS input, upper(x[2]) AS input_encoding, coalesce(x[3], x[5]) AS output,
         upper(CASE WHEN x[3] IS NULL THEN x[6] ELSE x[4] END) AS output_encoding, x[7] AS event_id,
-        coalesce(x[8], x[7]) AS id, try_cast(x[9] AS TIMESTAMPTZ) AS time, x[9] AS spelled_time,
+        coalesce(x[8], x[7]) AS id, try_cast(x[9] AS TIMESTAMPTZ) AS any_time, x[9] AS spelled_time,
+        CASE WHEN isfinite(any_time) THEN any_time END AS time,
         try_cast(x[10] AS DOUBLE) AS probability, x[10] IS NOT NULL AS sampled,
         x[11] AS label, upper(x[12]) AS label_encoding
     FROM found)
-SELECT * EXCLUDE (doc, type, spelled_time, sampled), CASE
+SELECT * EXCLUDE (doc, type, any_time, spelled_time, sampled), CASE
     WHEN doc IS NULL THEN 'not valid JSON'
     WHEN type <> 'OBJECT' THEN 'not a JSON object'
     WHEN input IS NULL AND output IS NULL THEN 'no captureData with the data of an endpointInput or endpointOutput'

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -154,6 +155,7 @@ def test_a_merged_record_brings_its_label(take: Any, capture: Capture, rows: Row
         ({"data": "", "output": ""}, "no rows in the payloads"),
         ({"time": None}, "no eventMetadata.inferenceTime"),
         ({"time": "yesterday"}, "eventMetadata.inferenceTime is not a time"),
+        ({"time": "infinity"}, "eventMetadata.inferenceTime is not a time"),
         ({"inclusionProbability": 0}, "eventMetadata.inclusionProbability is not a number in (0, 1]"),
     ],
 )  # fmt: skip
@@ -197,6 +199,15 @@ def test_an_empty_window_is_a_table_without_rows(take: Any, capture: Capture, ty
 
 def test_a_file_may_be_one_array_of_records(take: Any, capture: Capture, rows: Rows) -> None:
     assert len(rows(take("[" + capture() + ",\n" + capture(event_id="e2") + "]"))) == 2
+
+
+def test_a_gz_file_that_was_never_one_is_a_dead_letter(tmp_path: Path, capture: Capture) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    packed = bytearray(gzip.compress((capture() + "\n").encode()))
+    packed[10:30] = b"\xff" * 20
+    path.write_bytes(packed)
+    found = decode(Captured((path,)), tmp_path / "out")
+    assert found.intake.reasons == {"the gz file is broken from here on": 1}
 
 
 def test_the_real_churn_requests_come_through_whole(tmp_path: Path, capture: Capture, types: Any) -> None:

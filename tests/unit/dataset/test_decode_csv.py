@@ -137,10 +137,16 @@ def test_a_folder_stands_for_its_files_and_gz_is_unpacked(write: Write, tmp_path
     assert rows(decode(Files((tmp_path / "in",), "csv"), tmp_path / "out")) == [{"a": 1}, {"a": 2}]
 
 
-def test_a_broken_gz_keeps_what_came_before(write: Write) -> None:
+@pytest.mark.parametrize("name", ["a.csv.gz", "A.CSV.GZ"])
+def test_a_broken_gz_keeps_what_came_before(write: Write, name: str) -> None:
     whole = gzip.compress(b"a\n" + b"".join(b"%d\n" % i for i in range(200_000)))
-    found = decoded(write("a.csv.gz", whole[:-20]))
+    found = decoded(write(name, whole[: len(whole) // 2]))
     assert found.intake.reasons == {"the gz file is broken from here on": 1}
+    assert found.intake.rows > 80_000
+    assert found.dead_letters is not None
+    letter = json.loads(found.dead_letters.read_text())
+    assert letter["line"] == found.intake.rows + 2
+    assert letter["offset"] == len(b"a\n" + b"".join(b"%d\n" % i for i in range(found.intake.rows)))
 
 
 def test_prediction_score_and_label_are_columns_of_the_file(write: Write, rows: Rows, types: Any) -> None:

@@ -53,6 +53,12 @@ def test_an_empty_file_is_refused(write: Write, tmp_path: Path, name: str) -> No
         decode(Files((write(name, ""),), kind), tmp_path / "out")
 
 
+def test_odd_keys_break_nothing(write: Write, tmp_path: Path, rows: Rows) -> None:
+    text = json.dumps({"": 1, 'say "hi"': 2, "back\\slash": 3, "a": {"": 4, "b": 5}})
+    (row,) = rows(decode(Files((write("a.jsonl", text),), "jsonl"), tmp_path / "out"))
+    assert sorted(row.values()) == [2, 3, 5]  # what has no key has no column
+
+
 def test_values_as_keys_are_refused(write: Write, tmp_path: Path) -> None:
     path = write("a.jsonl", json.dumps({f"id{i}": i for i in range(10_001)}))
     with pytest.raises(InputError, match="more than 10000 different paths"):

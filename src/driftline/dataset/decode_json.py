@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from driftline.dataset.dataset import Files
 from driftline.dataset.duck import ask, parts
-from driftline.dataset.jsontext import columns_of
+from driftline.dataset.jsontext import TOO_DEEP, columns_of, too_deep
 from driftline.dataset.lines import BROKEN_GZ, LONGEST, Lines, files_below, read_lines
 from driftline.dataset.tables import Work
 from driftline.errors import InputError, Unavailable
@@ -36,8 +36,10 @@ def read_json(source: Files, work: Work) -> tuple[int, int]:
         query = "SELECT CASE WHEN json_valid(text) THEN json_type(text) END AS type FROM documents"
         kinds = ask(work.connection, query, documents=parts(pa.table({"text": lines.text})))["type"].combine_chunks()
         good = pc.fill_null(pc.equal(kinds, "OBJECT"), False).to_numpy(zero_copy_only=False)
+        deep = good & too_deep(lines.text)
+        good &= ~deep
         for at in np.flatnonzero(~good):
-            reason = "not valid JSON" if kinds[at].as_py() is None else "not a JSON object"
+            reason = "not valid JSON" if kinds[at].as_py() is None else TOO_DEEP if deep[at] else "not a JSON object"
             bury(lines, int(at), reason, files, work)
         documents = lines.text.filter(pa.array(good))
         if len(documents):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator
+from itertools import accumulate
 from typing import Any, Final, cast
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,6 +19,9 @@ from driftline.dataset.spelled import Cells, Spelling
 from driftline.errors import InputError
 
 MOST_COLUMNS: Final = 10_000
+DEEPEST: Final = 200
+"""Levels of a document; one with more is not taken apart, for that takes a stack as deep."""
+TOO_DEEP: Final = f"the JSON is nested more than {DEEPEST} levels deep"
 _SPELLINGS: Final = {
     "UBIGINT": Spelling.INTEGRAL,
     "BIGINT": Spelling.INTEGRAL,
@@ -27,6 +33,7 @@ _SPELLINGS: Final = {
     "ARRAY": Spelling.STRING,
     "OBJECT": Spelling.STRING,
 }
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _STEP: Final = re.compile(r'\."((?:[^"\\]|\\.)*)"|\.([^.\["]+)|\[(\d+)\]')
 
 _TREE: Final = """
@@ -34,6 +41,17 @@ _TREE: Final = """
     WHERE atom IS NOT NULL OR type = 'NULL' OR (type = 'ARRAY' AND json_array_length(value) = 0)
        OR (type = 'OBJECT' AND len(json_keys(value)) = 0)
     GROUP BY fullkey"""
+
+
+def too_deep(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which of the JSON texts are nested deeper than `DEEPEST`."""
+    opened = pc.add(pc.count_substring(texts, "["), pc.count_substring(texts, "{"))
+    deep: npt.NDArray[np.bool_] = pc.fill_null(pc.greater(opened, DEEPEST), False).to_numpy(zero_copy_only=False).copy()
+    for at in np.flatnonzero(deep):
+        outside = _QUOTED.sub("", texts[int(at)].as_py())
+        steps = [1 if sign in "[{" else -1 for sign in outside if sign in "[]{}"]
+        deep[at] = max(accumulate(steps), default=0) > DEEPEST
+    return deep
 
 
 def columns_of(connection: duckdb.DuckDBPyConnection, documents: pa.Array) -> dict[str, Cells]:

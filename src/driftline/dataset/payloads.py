@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from driftline.dataset.csvtext import CsvRows, csv_rows
 from driftline.dataset.duck import ask, parts
-from driftline.dataset.jsontext import ROW_LISTS, columns_of
+from driftline.dataset.jsontext import ROW_LISTS, TOO_DEEP, columns_of, too_deep
 from driftline.dataset.spelled import Cells
 
 _ELEMENTS: Final = ", ".join(
@@ -131,6 +131,11 @@ def _json(
     connection: duckdb.DuckDBPyConnection, data: pa.Array, at: npt.NDArray[np.int64],
     others: npt.NDArray[np.int64] | None, broken: dict[int, str],
 ) -> _Found:  # fmt: skip
+    deep = too_deep(data.take(pa.array(at)))
+    broken.update({int(i): TOO_DEEP for i in at[deep]})
+    at = at[~deep]
+    if not len(at):
+        return at, {}
     single = np.ones(len(at), np.bool_) if others is None else others[at] == 1
     texts = parts(pa.table({"text": data.take(pa.array(at)), "single": single}))
     documents = ask(connection, _DOCUMENTS, texts=texts)["documents"].combine_chunks()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from driftline.dataset.dataset import Answers, Files
+from driftline.dataset.dataset import Answers, Captured, Files
 from driftline.dataset.decode import decode
 from driftline.errors import InputError
 
@@ -57,6 +57,20 @@ def test_odd_keys_break_nothing(write: Write, tmp_path: Path, rows: Rows) -> Non
     text = json.dumps({"": 1, 'say "hi"': 2, "back\\slash": 3, "a": {"": 4, "b": 5}})
     (row,) = rows(decode(Files((write("a.jsonl", text),), "jsonl"), tmp_path / "out"))
     assert sorted(row.values()) == [2, 3, 5]  # what has no key has no column
+
+
+@pytest.mark.parametrize("levels", [3_000, 100_000])
+def test_a_document_of_far_too_many_levels_is_a_dead_letter(
+    write: Write, tmp_path: Path, capture: Any, levels: int
+) -> None:
+    deep = '{"a": ' + "[" * levels + "]" * levels + "}"
+    wide = json.dumps({"a": [[1]] * 300, "b": "[" * 300 + '\\"'})
+    reason = "the JSON is nested more than 200 levels deep"
+    found = decode(Files((write("a.jsonl", f"{deep}\n{wide}\n"),), "jsonl"), tmp_path / "out")
+    assert (found.intake.rows, found.intake.reasons) == (1, {reason: 1})
+    lines = [capture(deep, event_id="e1", encodings=("JSON", "CSV")), capture('{"a": 1}', encodings=("JSON", "CSV"))]
+    found = decode(Captured((write("b.jsonl", "\n".join(lines)),)), tmp_path / "out")
+    assert (found.intake.rows, found.intake.reasons) == (1, {f"endpointInput: {reason}": 1})
 
 
 def test_values_as_keys_are_refused(write: Write, tmp_path: Path) -> None:

@@ -138,12 +138,6 @@ class Scratch:
                 for index in range(reader.num_record_batches):
                     yield reader.get_batch(index)
 
-    def delete(self) -> None:
-        """Remove the files."""
-        self.close()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
-
 
 def _fits_json(cells: Cells) -> bool:
     """Whether whole numbers from JSON fit into int64 (those of text have been looked at)."""

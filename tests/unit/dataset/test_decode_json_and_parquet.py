@@ -68,7 +68,7 @@ def test_a_document_of_far_too_many_levels_is_a_dead_letter(
     reason = "the JSON is nested more than 200 levels deep"
     found = decode(Files((write("a.jsonl", f"{deep}\n{wide}\n"),), "jsonl"), tmp_path / "out")
     assert (found.intake.rows, found.intake.reasons) == (1, {reason: 1})
-    lines = [capture(deep, event_id="e1", encodings=("JSON", "CSV")), capture('{"a": 1}', encodings=("JSON", "CSV"))]
+    lines = [capture(deep, event_id="deep", encodings=("JSON", "CSV")), capture('{"a": 1}', encodings=("JSON", "CSV"))]
     found = decode(Captured((write("b.jsonl", "\n".join(lines)),)), tmp_path / "out")
     assert (found.intake.rows, found.intake.reasons) == (1, {f"endpointInput: {reason}": 1})
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from driftline.dataset.dataset import Table
+from driftline.dataset.dataset import Join, Table
 from driftline.engines.engine import Engine
 from driftline.errors import InputError, Unavailable
-from driftline.schema import PROBABILITY
+from driftline.schema import ID, LABEL, ORDINAL, PROBABILITY, SCORE
 from driftline.states.column import Column
 from driftline.states.moments import Moments
 from driftline.states.rows import ONE, Rows
@@ -158,3 +158,19 @@ def test_files_that_hold_other_rows_than_were_counted_are_refused(engine: Engine
     for fold in (lambda: engine.fold(X, counted), lambda: engine.fold_blocks(X, counted, 2)):
         with pytest.raises(Unavailable, match=r"the files hold 20 rows, and held 10 .*changed"):
             fold()
+
+
+def test_a_type_that_changes_between_the_files_of_a_join_is_named(engine: Engine, table: Writer) -> None:
+    ids, more = {ID: ["a"], ORDINAL: [0]}, {ID: ["b"], ORDINAL: [0]}
+    whole, halves = table(ids | {SCORE: [1]}), table(more | {SCORE: [0.5]})
+    labels = table(ids | {LABEL: ["1"]})
+    with pytest.raises(InputError, match=rf"'driftline.score' is double in file .*{halves.paths[0].name}' and int64"):
+        engine.fold(frozenset({Moments(SCORE)}), Join(both(whole, halves), labels))
+
+
+def test_what_is_nowhere_in_a_file_of_a_join_is_null_there(engine: Engine, table: Writer) -> None:
+    ids, more = {ID: ["a"], ORDINAL: [0]}, {ID: ["b"], ORDINAL: [0]}
+    predictions = both(table(ids | {SCORE: pa.nulls(1)}), table(more | {SCORE: [0.5]}))
+    labels = both(table(ids | {LABEL: pa.nulls(1, pa.string())}), table(more | {LABEL: ["1"]}))
+    states = engine.fold(frozenset({Rows(), Moments(SCORE)}), Join(predictions, labels)).states
+    assert (states[Rows()].n, states[Moments(SCORE)].n, states[Moments(SCORE)].maximum) == (2, 1, 0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,22 +10,24 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from driftline.dataset.dataset import Coverage, Join, Table
 from driftline.dataset.decode_parquet import opened
 from driftline.dataset.duck import connect
+from driftline.engines.columns import Columns
+from driftline.engines.tasks import Stamp, stamp_of, unchanged
 from driftline.errors import InputError, Unavailable
 from driftline.schema import ID, LABEL, ORDINAL, PROBABILITY
 from driftline.states.state import Plan
 
 _BATCH: Final = 1 << 17
+_KEPT: Final = (ID, ORDINAL, LABEL)
 _THERE: Final = "driftline.there"
 _LABELS: Final = f"""
 CREATE TEMP VIEW labels AS
 SELECT "{ID}" AS id, "{ORDINAL}" AS ordinal, "{LABEL}" AS label,
     list_position($files, filename)::BIGINT * 1099511627776 + file_row_number AS place
-FROM read_parquet($files, filename = true, file_row_number = true) WHERE "{ID}" IS NOT NULL"""  # noqa: S608  constants
+FROM read_parquet($files, filename = true, file_row_number = true, union_by_name = true) WHERE "{ID}" IS NOT NULL"""  # noqa: S608  constants
 
 # Only ids whose hash occurs twice can be there twice: the strings of all others need no grouping.
 _SUPERSEDED: Final = """
@@ -42,6 +44,7 @@ class Joined:
     connection: duckdb.DuckDBPyConnection
     query: str
     predictions: Table
+    files: Mapping[Path, Stamp]
     rows: int = 0
     """Joined rows so far."""
     unmatched: int = 0
@@ -59,6 +62,7 @@ class Joined:
                     yield columns if matched == batch.num_rows else columns.filter(there)
         except duckdb.Error as why:
             raise _explained(why) from why
+        _unchanged(self.files)
 
     def coverage(self) -> Coverage:
         """How the two sides met; asked for when all batches have been read."""
@@ -69,28 +73,29 @@ class Joined:
 
 def streamed(plan: Plan, join: Join, folder: Path, memory_limit: str, threads: int) -> Joined:
     """Start the join for the columns of the plan."""
+    columns, files = _columns(plan, join), _stamps(join)
     connection = _prepared(join, folder, memory_limit, threads)
     connection.execute("SET preserve_insertion_order = false")
-    columns = _columns(plan, join)
     chosen = "".join(f"{_quoted(column)}, " for column in columns)
     # From the labels' side, so that one pass also tells which labels met no prediction.
     query = f"""
         SELECT {chosen}l.label AS "{LABEL}", p."{ID}" IS NOT NULL AS "{_THERE}"
         FROM (FROM labels WHERE place NOT IN (FROM superseded)) AS l
-        LEFT JOIN read_parquet({_files(join.predictions)}) AS p ON p."{ID}" = l.id AND p."{ORDINAL}" = l.ordinal"""  # noqa: S608
-    return Joined(connection, query, join.predictions)
+        LEFT JOIN read_parquet({_files(join.predictions)}, union_by_name = true) AS p
+        ON p."{ID}" = l.id AND p."{ORDINAL}" = l.ordinal"""  # noqa: S608
+    return Joined(connection, query, join.predictions, files)
 
 
 def ordered(plan: Plan, join: Join, folder: Path, memory_limit: str, threads: int) -> Table:
     """The joined rows in the order of the predictions, as a table in `folder`."""
+    columns, stamps = _columns(plan, join), _stamps(join)
     connection = _prepared(join, folder, memory_limit, threads)
-    columns = _columns(plan, join)
     files = _files(join.predictions)
     path = folder / "joined.parquet"
     chosen = "".join(f"p.{_quoted(column)}, " for column in columns)
     query = f"""
         COPY (SELECT {chosen}l.label AS "{LABEL}"
-        FROM read_parquet({files}, filename = true, file_row_number = true) AS p
+        FROM read_parquet({files}, filename = true, file_row_number = true, union_by_name = true) AS p
         JOIN (FROM labels WHERE place NOT IN (FROM superseded)) AS l ON p."{ID}" = l.id AND p."{ORDINAL}" = l.ordinal
         ORDER BY list_position({files}, p.filename), p.file_row_number)
         TO {_text(str(path))} (FORMAT parquet, ROW_GROUP_SIZE {_BATCH})"""  # noqa: S608
@@ -100,13 +105,36 @@ def ordered(plan: Plan, join: Join, folder: Path, memory_limit: str, threads: in
         raise _explained(why) from why
     finally:
         connection.close()
+    _unchanged(stamps)
     with opened(path) as file:
         return Table((path,), columns, file.metadata.num_rows)
 
 
+def schemas(plan: Plan, join: Join) -> tuple[pa.Schema, pa.Schema]:
+    """What is read of the predictions and of the labels, as all their files hold it.
+
+    Raises:
+        InputError: a column is not there, or has another type in one file than in another.
+        Unavailable: a file vanished.
+    """
+    wanted = {column for summary in plan for column in summary.columns} - {LABEL}
+    sides = (join.predictions, Columns({*wanted, ID, ORDINAL}, exact=True)), (join.labels, Columns(_KEPT, exact=True))
+    for table, columns in sides:
+        for path in table.paths:
+            with opened(path) as file:
+                columns.check(path, file.schema_arrow)
+    if not join.predictions.paths or not join.labels.paths:
+        raise InputError("there is no file of predictions, or none of labels; a join needs both")
+    return sides[0][1].schema(), sides[1][1].schema()
+
+
+def _columns(plan: Plan, join: Join) -> tuple[str, ...]:
+    """What the plan reads of the predictions, and the probability where there is one."""
+    wanted = {column for summary in plan for column in summary.columns} | {PROBABILITY}
+    return tuple(column for column in schemas(plan, join)[0].names if column in wanted)
+
+
 def _prepared(join: Join, folder: Path, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
-    for path in (*join.predictions.paths, *join.labels.paths):
-        opened(path).close()
     connection = connect(folder, memory_limit=memory_limit, threads=threads)
     try:
         connection.execute(_LABELS.replace("$files", _files(join.labels)))
@@ -116,15 +144,13 @@ def _prepared(join: Join, folder: Path, memory_limit: str, threads: int) -> duck
     return connection
 
 
-def _columns(plan: Plan, join: Join) -> tuple[str, ...]:
-    """What the plan reads of the predictions, and the probability where there is one."""
-    there: list[str] = pq.read_schema(join.predictions.paths[0]).names if join.predictions.paths else []
-    wanted = sorted({column for summary in plan for column in summary.columns} - {LABEL})
-    for column in (*wanted, ID, ORDINAL):
-        if column not in there:
-            some = ", ".join(map(repr, there[:20]))
-            raise InputError(f"the predictions have no column {column!r}; their columns are {some or 'none'}")
-    return (*wanted, *([PROBABILITY] if PROBABILITY in there and PROBABILITY not in wanted else []))
+def _stamps(join: Join) -> dict[Path, Stamp]:
+    return {path: stamp_of(path) for path in (*join.predictions.paths, *join.labels.paths)}
+
+
+def _unchanged(files: Mapping[Path, Stamp]) -> None:
+    for path, stamp in files.items():
+        unchanged(path, stamp)
 
 
 def _explained(why: duckdb.Error) -> Exception:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from driftline.dataset.dataset import Table
 from driftline.dataset.decode_parquet import opened
+from driftline.engines.columns import Columns
 from driftline.errors import Corrupt, InputError, Unavailable
 from driftline.schema import PROBABILITY
 from driftline.states.folding import Folding, folding
@@ -122,12 +123,12 @@ class Reader(threading.local):
         try:
             yield from file.iter_batches(SLICE, row_groups=list(piece.groups), columns=wanted, use_threads=False)
         except (pa.ArrowException, OSError) as why:
-            _same(piece)
+            unchanged(piece.path, piece.stamp)
             raise Corrupt(f"file {str(piece.path)!r}, {_culprit(file, piece, wanted)} ({why}); write it again") from why
-        _same(piece)
+        unchanged(piece.path, piece.stamp)
 
     def _file(self, piece: Piece) -> tuple[pq.ParquetFile, bool]:
-        _same(piece)
+        unchanged(piece.path, piece.stamp)
         if self._last is None or self._last[:2] != (piece.path, piece.stamp):
             if self._last is not None:
                 self._last[2].close()
@@ -147,7 +148,7 @@ def tasks(plan: Plan, table: Table, workers: int, rows: int = ROWS) -> Iterator[
     bundles = _Bundles(plan, table.rows, workers)
     run: list[Piece] = []
     start = length = 0
-    for piece in _pieces(plan, table, rows):
+    for piece in pieces(table, Columns(column for summary in plan for column in summary.columns), rows):
         if run and (length + piece.rows > rows or len(run) == _FILES):
             yield from (Task(tuple(run), start, bundle) for bundle in bundles.of(length))
             run, start, length = [], start + length, 0
@@ -162,11 +163,10 @@ def tasks(plan: Plan, table: Table, workers: int, rows: int = ROWS) -> Iterator[
         )
 
 
-def _pieces(plan: Plan, table: Table, rows: int) -> Iterator[Piece]:
-    """The row groups in the order of the data, as few pieces of at most so many rows as that allows."""
-    columns = _Columns(plan)
+def pieces(table: Table, columns: Columns, rows: int) -> Iterator[Piece]:
+    """The row groups in the order of the data, in as few pieces of at most so many rows as there can be."""
     for path in table.paths:
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         with opened(path) as file:
             metadata = file.metadata
             columns.check(path, file.schema_arrow)
@@ -181,7 +181,8 @@ def _pieces(plan: Plan, table: Table, rows: int) -> Iterator[Piece]:
             yield Piece(path, stamp, range(first, metadata.num_row_groups), held)
 
 
-def _stamp(path: Path) -> Stamp:
+def stamp_of(path: Path) -> Stamp:
+    """What the file is like now. Raises Unavailable when it is not there."""
     try:
         found = path.stat()
     except OSError as why:
@@ -189,10 +190,11 @@ def _stamp(path: Path) -> Stamp:
     return Stamp(found.st_size, found.st_mtime_ns)
 
 
-def _same(piece: Piece) -> None:
-    if _stamp(piece.path) != piece.stamp:
+def unchanged(path: Path, stamp: Stamp) -> None:
+    """Raises Unavailable when the file is not what it was."""
+    if stamp_of(path) != stamp:
         raise Unavailable(
-            f"file {str(piece.path)!r} changed while it was read; write files under another name and rename them when "
+            f"file {str(path)!r} changed while it was read; write files under another name and rename them when "
             f"they are whole, then run it again"
         )
 
@@ -238,52 +240,6 @@ def _cut(batch: pa.RecordBatch, at: int, spans: Sequence[tuple[int, Span]]) -> I
         first, last = max(start, at), min(end, at + batch.num_rows)
         if first < last:
             yield span, batch.slice(first - at, last - first)
-
-
-class _Columns:
-    """The columns that a plan reads, and what kind of values the files so far held there."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._wanted = sorted({column for summary in plan for column in summary.columns} | {PROBABILITY})
-        self._kinds: dict[str, tuple[str, pa.DataType, Path]] = {}
-        self._last: pa.Schema | None = None
-
-    def check(self, path: Path, schema: pa.Schema) -> None:
-        """Raises InputError when a column is not there, or holds values of another kind than in a file before."""
-        if self._last is not None and self._last.equals(schema):
-            return
-        self._last = schema
-        types = dict(zip(schema.names, schema.types, strict=True))
-        for column in self._wanted:
-            if column not in types:
-                if column == PROBABILITY:
-                    continue
-                some = ", ".join(repr(name) for name in schema.names[:20])
-                raise InputError(f"file {str(path)!r} has no column {column!r}; its columns are {some or 'none'}")
-            kind = _kind(types[column])
-            if kind == "null":
-                continue
-            known, first, where = self._kinds.setdefault(column, (kind, types[column], path))
-            if kind != known:
-                raise InputError(
-                    f"column {column!r} is {types[column]} in file {str(path)!r} and {first} in file {str(where)!r}; "
-                    f"write both with one type"
-                )
-
-
-def _kind(kind: pa.DataType) -> str:
-    """Types of one kind may stand together: what is kept of a value does not depend on which of them it has."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return _kind(kind.storage_type)
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return _kind(kind.value_type)
-    if pa.types.is_null(kind):
-        return "null"
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "number"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return "text"
-    return "nested" if pa.types.is_nested(kind) else str(kind)
 
 
 class _Bundles:

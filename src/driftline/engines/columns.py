@@ -1,0 +1,73 @@
+"""The columns that an engine reads, checked over all files: what only shares a name is not put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+
+from driftline.errors import InputError
+from driftline.schema import PROBABILITY
+
+
+class Columns:
+    """The columns that are read, and what the files so far held there."""
+
+    def __init__(self, wanted: Iterable[str], *, exact: bool = False) -> None:
+        """With `exact`, numbers must have one type, too: not all that read them take each for itself."""
+        self._wanted = sorted({*wanted, PROBABILITY})
+        self._exact = exact
+        self._found: dict[str, tuple[str, pa.DataType, Path]] = {}
+        self._nulls: set[str] = set()
+        self._last: pa.Schema | None = None
+
+    def check(self, path: Path, schema: pa.Schema) -> None:
+        """Raises InputError when a column is not there, or holds values of another kind than in a file before."""
+        if self._last is not None and self._last.equals(schema):
+            return
+        self._last = schema
+        types = dict(zip(schema.names, schema.types, strict=True))
+        for column in self._wanted:
+            if column not in types:
+                if column == PROBABILITY:
+                    continue
+                some = ", ".join(repr(name) for name in schema.names[:20])
+                raise InputError(f"file {str(path)!r} has no column {column!r}; its columns are {some or 'none'}")
+            kind = _kind(types[column], self._exact)
+            if kind == "null":
+                self._nulls.add(column)
+                continue
+            known, first, where = self._found.setdefault(column, (kind, types[column], path))
+            if kind != known:
+                raise InputError(
+                    f"column {column!r} is {types[column]} in file {str(path)!r} and {first} in file {str(where)!r}; "
+                    f"write both with one type"
+                )
+
+    def schema(self) -> pa.Schema:
+        """The columns with their types, as the checked files hold them."""
+        types = {column: _plain(kind) for column, (_, kind, _) in self._found.items()}
+        types |= {column: pa.null() for column in self._nulls - types.keys()}
+        return pa.schema([(column, types[column]) for column in self._wanted if column in types])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type without the wrappings that only say how it is stored."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _plain(kind.storage_type)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _plain(kind.value_type)
+    return kind
+
+
+def _kind(kind: pa.DataType, exact: bool) -> str:
+    """Types of one kind may stand together: what is kept of a value does not depend on which of them it has."""
+    kind = _plain(kind)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "text"
+    if exact or pa.types.is_null(kind):
+        return str(kind)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    return "nested" if pa.types.is_nested(kind) else str(kind)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from driftline.dataset.csvtext import CsvRows, csv_rows
 from driftline.dataset.dataset import Files
-from driftline.dataset.lines import Lines, csv_ends, files_below, read_lines
+from driftline.dataset.lines import ENDINGS, Lines, csv_ends, files_below, read_lines
 from driftline.dataset.spelled import Cells
 from driftline.dataset.tables import Work
 from driftline.errors import InputError
@@ -24,7 +24,7 @@ def read_csv(source: Files, work: Work) -> tuple[tuple[str, ...], int, int]:
     Raises:
         InputError: there is no file, all are empty, or a header is not usable or differs from that of the first file.
     """
-    files = files_below(source.paths, ".csv", ".csv.gz")
+    files = files_below(source.paths, *ENDINGS["csv"])
     if not files:
         raise InputError(f"there is no .csv file below {', '.join(map(str, source.paths))}")
     header = _Header(files, work) if source.header else None

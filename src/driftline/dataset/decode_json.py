@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from driftline.dataset.dataset import Files
 from driftline.dataset.duck import ask, parts
 from driftline.dataset.jsontext import TOO_DEEP, columns_of, too_deep
-from driftline.dataset.lines import BROKEN_GZ, LONGEST, Lines, files_below, read_lines
+from driftline.dataset.lines import BROKEN_GZ, ENDINGS, LONGEST, Lines, files_below, read_lines
 from driftline.dataset.tables import Work
 from driftline.errors import InputError, Unavailable
 
@@ -27,7 +27,7 @@ def read_json(source: Files, work: Work) -> tuple[int, int]:
     Raises:
         InputError: there is no file, or all are empty.
     """
-    files = files_below(source.paths, ".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson")
+    files = files_below(source.paths, *ENDINGS["jsonl"])
     if not files:
         raise InputError(f"there is no .jsonl or .json file below {', '.join(map(str, source.paths))}")
     records = 0

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from driftline.dataset.dataset import Decoded, Intake, Progress, Table
 from driftline.dataset.decode_json import bury, read_documents
 from driftline.dataset.duck import ask, parts
-from driftline.dataset.lines import Lines, files_below
+from driftline.dataset.lines import ENDINGS, Lines, files_below
 from driftline.dataset.tables import DEAD, Work, working
 from driftline.dataset.truths import truths
 from driftline.schema import ID, LABEL, ORDINAL
@@ -59,7 +59,7 @@ def decode_labels(
         Unavailable: a file vanished while it was read.
     """
     into.mkdir(parents=True, exist_ok=True)
-    files = files_below(paths, ".jsonl", ".jsonl.gz", ".json")
+    files = files_below(paths, *ENDINGS["jsonl"])
     target = into / LABELS
     records = rows = 0
     with working(into, progress) as work:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftline.dataset.dataset import Decoded, Files, Intake, Progress, Table
-from driftline.dataset.lines import files_below
+from driftline.dataset.lines import ENDINGS, files_below
 from driftline.dataset.tables import ROWS, derived
 from driftline.errors import InputError, Unavailable
 from driftline.schema import RESERVED
@@ -24,7 +24,7 @@ def decode_parquet(source: Files, into: Path, wanted: Mapping[str, str | None], 
     Raises:
         InputError: there is no file, one is not Parquet, or their columns differ.
     """
-    files = files_below(source.paths, ".parquet", ".pq")
+    files = files_below(source.paths, *ENDINGS["parquet"])
     if not files:
         raise InputError(f"there is no .parquet file below {', '.join(map(str, source.paths))}")
     schema, rows = _schema(files)

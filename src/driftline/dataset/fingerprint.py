@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from driftline.dataset.dataset import Answers, Captured, Dataset, Files, Join, Table
 from driftline.dataset.duck import ask, borrowed
-from driftline.dataset.lines import files_below
+from driftline.dataset.lines import ENDINGS, files_below
 from driftline.dataset.manifests import data_of, told_apart
 from driftline.errors import Unavailable
 from driftline.schema import ID, LABEL, ORDINAL
@@ -37,23 +37,18 @@ def source_fingerprint(source: Files | Captured, answers: Answers | None = None,
     """
     options: dict[str, Any] = asdict(source) | {"paths": None}
     if isinstance(source, Captured):
-        files = files_below(source.paths, ".jsonl", ".jsonl.gz", ".json")
+        files = files_below(source.paths, *ENDINGS["jsonl"])
         files += data_of(told_apart(files)[0])
         files += () if source.preprocess is None else (source.preprocess,)
     else:
-        endings = {
-            "csv": (".csv", ".csv.gz"),
-            "jsonl": (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson"),
-            "parquet": (".parquet", ".pq"),
-        }
-        files = files_below(source.paths, *endings[source.format])
+        files = files_below(source.paths, *ENDINGS[source.format])
     asked = (FORMAT, type(source).__name__, sorted(options.items()), answers, label)
     return _digest([repr(asked), *_states(files)])
 
 
 def labels_fingerprint(paths: tuple[Path, ...], path: str | None = None) -> str:
     """Changes whenever a file of labels does."""
-    return _digest([repr((FORMAT, "labels", path)), *_states(files_below(paths, ".jsonl", ".jsonl.gz", ".json"))])
+    return _digest([repr((FORMAT, "labels", path)), *_states(files_below(paths, *ENDINGS["jsonl"]))])
 
 
 def _states(files: Iterable[Path]) -> Iterable[str]:

@@ -22,6 +22,12 @@ from driftline.errors import InputError, Unavailable
 LONGEST: Final = 16 << 20
 """Bytes of one line (or quoted CSV record); a longer one is a dead letter and is never in memory as a whole."""
 BLOCK: Final = 8 << 20
+ENDINGS: Final = {
+    "csv": (".csv", ".csv.gz"),
+    "jsonl": (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz"),
+    "parquet": (".parquet", ".pq"),
+}
+"""How the names of the files of a format end; captured records and labels are JSON lines."""
 BROKEN_GZ: Final = (EOFError, gzip.BadGzipFile, zlib.error)
 _MANY: Final = 1 << 17
 _BOM: Final = b"\xef\xbb\xbf"

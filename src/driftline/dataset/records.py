@@ -19,7 +19,7 @@ from driftline.dataset.csvtext import csv_rows
 from driftline.dataset.dataset import Captured
 from driftline.dataset.decode_json import bury, read_documents
 from driftline.dataset.duck import ask, parts
-from driftline.dataset.lines import Lines, files_below
+from driftline.dataset.lines import ENDINGS, Lines, files_below
 from driftline.dataset.manifests import pairs_of, read_pairs, told_apart
 from driftline.dataset.tables import Work
 from driftline.schema import ID, ORDINAL, PROBABILITY, TIME
@@ -104,7 +104,7 @@ def read_records(source: Captured, work: Work) -> Records:
 
     A record without an event id is never a duplicate; one without any id has no label either.
     """
-    manifests, files = told_apart(files_below(source.paths, ".jsonl", ".jsonl.gz", ".json"))
+    manifests, files = told_apart(files_below(source.paths, *ENDINGS["jsonl"]))
     pairs = pairs_of(manifests, work.dead)
     data = dict.fromkeys(path for pair in pairs for path in pair.files)
     records = Records((*files, *data, *manifests), work.folder / "records.parquet")

@@ -1,5 +1,6 @@
-/* The inner loops of states, compiled: the same bits as driftline/kernels/reference.py, which says what they mean.
+/* The inner loops of states, compiled, in one file so that the compiler may inline them all.
  *
+ * They give the same bits as driftline/kernels/reference.py, which says what they mean.
  * An Accumulator takes in numbers in any order and keeps them in a hash table of buckets. While every bucket is one
  * value (shift 0), the table is all there is. Once there are more values than it may hold, buckets are made wider, and
  * from then on two more things are kept per row: exact sums (one 128-bit integer for each exponent, so that no addition
@@ -371,40 +372,64 @@ static int width_of(char sort) {
     }
 }
 
-static PyObject *accumulator_add(PyObject *object, PyObject *arguments) {
-    Accumulator *self = (Accumulator *)object;
-    Py_buffer data, valid = {0};
-    PyObject *mask;
-    int sort, failed;
+typedef struct { /* a column as it was handed over; valid.buf is NULL where there are no nulls */
+    char sort;
+    Py_buffer data, valid;
     long long offset, length;
-    if (!PyArg_ParseTuple(arguments, "Cy*OLL:add", &sort, &data, &mask, &offset, &length)) return NULL;
-    int width = sort < 128 ? width_of((char)sort) : 0;
-    if (mask != Py_None && PyObject_GetBuffer(mask, &valid, PyBUF_SIMPLE) < 0) {
-        PyBuffer_Release(&data);
-        return NULL;
+} Column;
+
+static void column_done(Column *column) {
+    PyBuffer_Release(&column->data);
+    if (column->valid.obj) PyBuffer_Release(&column->valid);
+}
+
+/* Takes a column from the arguments, and one more integer if there is room for it. */
+static int column_from(PyObject *arguments, Column *column, long long *more) {
+    PyObject *mask;
+    int sort;
+    memset(column, 0, sizeof *column);
+    if (!(more ? PyArg_ParseTuple(arguments, "Cy*OLLL", &sort, &column->data, &mask, &column->offset, &column->length,
+                                  more)
+               : PyArg_ParseTuple(arguments, "Cy*OLL", &sort, &column->data, &mask, &column->offset, &column->length)))
+        return -1;
+    if (mask != Py_None && PyObject_GetBuffer(mask, &column->valid, PyBUF_SIMPLE) < 0) {
+        column_done(column);
+        return -1;
     }
     const char *wrong = NULL;
+    long long offset = column->offset, length = column->length, width = sort < 128 ? width_of((char)sort) : 0;
     if (!width) wrong = "unknown sort of numbers";
-    else if (offset < 0 || length < 0 || offset > data.len / width || length > data.len / width - offset)
+    else if (offset < 0 || length < 0 || offset > column->data.len / width || length > column->data.len / width - offset)
         wrong = "the buffer of numbers is too short";
-    else if ((uintptr_t)data.buf % (uintptr_t)width) wrong = "the buffer of numbers is not aligned";
-    else if (mask != Py_None && (offset + length + 7) / 8 > valid.len) wrong = "the buffer of validity is too short";
-    else if (self->busy) wrong = "another thread is adding";
+    else if ((uintptr_t)column->data.buf % (uintptr_t)width) wrong = "the buffer of numbers is not aligned";
+    else if (column->valid.obj && (offset + length + 7) / 8 > column->valid.len)
+        wrong = "the buffer of validity is too short";
     if (wrong) {
         PyErr_SetString(PyExc_ValueError, wrong);
-        failed = 1;
-    } else {
-        self->busy = 1;
-        Py_BEGIN_ALLOW_THREADS
-        failed = take_in_column(self, (char)sort, data.buf, mask == Py_None ? NULL : valid.buf, offset, length) < 0;
-        Py_END_ALLOW_THREADS
-        self->busy = 0;
-        if (failed) PyErr_NoMemory();
+        column_done(column);
+        return -1;
     }
-    PyBuffer_Release(&data);
-    if (mask != Py_None) PyBuffer_Release(&valid);
-    if (failed) return NULL;
-    Py_RETURN_NONE;
+    column->sort = (char)sort;
+    return 0;
+}
+
+static PyObject *accumulator_add(PyObject *object, PyObject *arguments) {
+    Accumulator *self = (Accumulator *)object;
+    Column column;
+    int failed = 0;
+    if (column_from(arguments, &column, NULL) < 0) return NULL;
+    if (self->busy) {
+        PyErr_SetString(PyExc_ValueError, "another thread is adding");
+        column_done(&column);
+        return NULL;
+    }
+    self->busy = 1;
+    Py_BEGIN_ALLOW_THREADS
+    failed = take_in_column(self, column.sort, column.data.buf, column.valid.buf, column.offset, column.length) < 0;
+    Py_END_ALLOW_THREADS
+    self->busy = 0;
+    column_done(&column);
+    return failed ? PyErr_NoMemory() : Py_NewRef(Py_None);
 }
 
 static PyObject *whole(const uint64_t *limbs) {
@@ -565,7 +590,59 @@ static PyObject *hash_strings(PyObject *Py_UNUSED(module), PyObject *arguments) 
     return answer;
 }
 
+#define COUNT(type)                                                                    \
+    do {                                                                               \
+        const type *code = (const type *)codes + offset;                               \
+        for (int64_t i = 0; i < length; i++) {                                         \
+            int64_t at = offset + i;                                                   \
+            if (valid && !((valid[at >> 3] >> (at & 7)) & 1)) continue;                \
+            if ((uint64_t)code[i] >= (uint64_t)size) return -1;                        \
+            counts[code[i]]++;                                                         \
+        }                                                                              \
+    } while (0)
+
+static int count_them(char sort, const void *codes, const uint8_t *valid, int64_t offset, int64_t length,
+                      int64_t *counts, int64_t size) {
+    switch (sort) {
+        case 'b': COUNT(int8_t); break;
+        case 'B': COUNT(uint8_t); break;
+        case 'h': COUNT(int16_t); break;
+        case 'H': COUNT(uint16_t); break;
+        case 'i': COUNT(int32_t); break;
+        case 'I': COUNT(uint32_t); break;
+        case 'q': COUNT(int64_t); break;
+        default: COUNT(uint64_t);
+    }
+    return 0;
+}
+
+static PyObject *count_codes(PyObject *Py_UNUSED(module), PyObject *arguments) {
+    Column column;
+    long long size;
+    PyObject *answer = NULL;
+    if (column_from(arguments, &column, &size) < 0) return NULL;
+    if (size < 0 || size > INT64_MAX / 8 || column.sort == 'f' || column.sort == 'd')
+        PyErr_SetString(PyExc_ValueError, "codes are integers, and their number is not negative");
+    else answer = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size * 8);
+    if (answer) {
+        int64_t *counts = (int64_t *)PyBytes_AsString(answer);
+        int failed;
+        memset(counts, 0, (size_t)size * 8);
+        Py_BEGIN_ALLOW_THREADS
+        failed = count_them(column.sort, column.data.buf, column.valid.buf, column.offset, column.length, counts, size);
+        Py_END_ALLOW_THREADS
+        if (failed) {
+            PyErr_SetString(PyExc_ValueError, "a code is outside of its dictionary");
+            Py_CLEAR(answer);
+        }
+    }
+    column_done(&column);
+    return answer;
+}
+
 static PyMethodDef functions[] = {
+    {"count_codes", count_codes, METH_VARARGS,
+     "count_codes(sort, codes, validity, offset, length, size)\n\nHow often each code from 0 to size stands, as bytes."},
     {"hash_strings", hash_strings, METH_VARARGS,
      "hash_strings(data, offsets)\n\nThe 64-bit hashes of strings, as bytes."},
     {NULL, NULL, 0, NULL}};

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from driftline.kernels import reference
 from driftline.kernels.distinct import Registers, registers_of
-from driftline.kernels.reference import Buckets, Floats, Keys, collapse, exact_sums, hash_keys, order_keys, union
+from driftline.kernels.reference import Buckets, Floats, Ints, Keys, collapse, exact_sums, hash_keys, order_keys, union
 
 try:
     from driftline.kernels import _native
@@ -99,11 +99,8 @@ class InNumPy:
 
     def add(self, sort: str, numbers: Buffer, validity: Buffer | None, offset: int, length: int) -> None:
         """Take in `length` numbers of a column after the first `offset`."""
-        values = np.frombuffer(numbers, np.dtype(sort))[offset : offset + length]  # type: ignore[call-overload]
-        if validity is not None:
-            bits = np.frombuffer(validity, np.uint8)[offset // 8 : (offset + length + 7) // 8]  # type: ignore[call-overload]
-            values = values[np.unpackbits(bits, bitorder="little")[offset % 8 :][:length].astype(bool)]
-        self._kept = merged(self._kept, kept_of(values.astype(np.float64), self._limit), self._limit)
+        values = _valid(sort, numbers, validity, offset, length).astype(np.float64)
+        self._kept = merged(self._kept, kept_of(values, self._limit), self._limit)
 
     def kept(self) -> Kept:
         """All that was kept."""
@@ -202,3 +199,20 @@ def hash_strings(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) ->
     if compiled():
         return np.frombuffer(_native.hash_strings(data, np.ascontiguousarray(offsets)), np.uint64)
     return reference.hash_strings(data, offsets)
+
+
+def count_codes(sort: str, codes: Buffer, validity: Buffer | None, offset: int, length: int, size: int) -> Ints:
+    """How often each code from 0 to `size` stands in a column; shape (size,)."""
+    if compiled():
+        return np.frombuffer(_native.count_codes(sort, codes, validity, offset, length, size), np.int64)
+    return np.bincount(_valid(sort, codes, validity, offset, length), minlength=size).astype(np.int64)
+
+
+def _valid(sort: str, numbers: Buffer, validity: Buffer | None, offset: int, length: int) -> npt.NDArray[Any]:
+    """The numbers that are not null."""
+    values: npt.NDArray[Any] = np.frombuffer(cast("bytes", numbers), np.dtype(sort))[offset : offset + length]
+    if validity is None:
+        return values
+    bits = np.frombuffer(cast("bytes", validity), np.uint8)[offset // 8 : (offset + length + 7) // 8]
+    there = np.unpackbits(bits, bitorder="little")[offset % 8 :][:length].astype(bool)
+    return cast("npt.NDArray[Any]", values[there])

@@ -5,21 +5,38 @@ Each part says its own error; rows, spellings and moments are exact.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from driftline.kernels.distinct import Registers, estimate, registers_of
-from driftline.kernels.numbers import Accumulator, accumulator, united
+from driftline.kernels.numbers import Accumulator, accumulator, count_codes, united
 from driftline.kernels.reference import Buckets, exact_sums, hash_keys, order_keys
 from driftline.states.counts import CountsState
 from driftline.states.frequent import FrequentState
 from driftline.states.histogram import LIMIT, HistogramState
 from driftline.states.moments import MomentsState
 from driftline.states.packing import checked_registers, packed, unpacked
-from driftline.states.reading import Numbers, column_of, is_fractional, plain, read, typed
-from driftline.states.rows import ONE, Count, RowsState, Weights, weights_of
+from driftline.states.reading import (
+    Numbers,
+    Spelled,
+    Tally,
+    Typed,
+    codes,
+    column_of,
+    is_fractional,
+    is_text,
+    number_column,
+    plain,
+    read,
+)
+from driftline.states.rows import NO_ROWS, ONE, Count, RowsState, Weights, weights_of
+
+_PIECE: Final = 1 << 17  # numbers that are spelled out of counted texts at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,39 +130,46 @@ class Column:
 
 
 class ColumnFolding:
-    """Takes in the batches of one column."""
+    """Takes in the batches of one column.
+
+    Numbers go into an accumulator, and texts are counted as long as batches share a dictionary. That needs one weight
+    for all rows of a batch; where weights differ, the batch has its own state.
+    """
 
     def __init__(self, column: str) -> None:
         self._column = column
-        self._state = ColumnState()  # all but the numbers that the accumulators took in
-        self._accumulators: dict[int, Accumulator] = {}  # by the weight that all rows of a batch had
+        self._state = ColumnState()  # of all that is not in the accumulators and counts
+        self._accumulators: dict[int, Accumulator] = {}  # by the weight of the rows
+        self._texts: _Texts | None = None
 
     def add(self, batch: pa.RecordBatch, /) -> None:
         """Take in the rows of `batch`."""
         weights = weights_of(batch)
-        scale = _common(weights)
         column = plain(column_of(batch, self._column))
-        lying = typed(column)
         rows = RowsState.of_rows(batch.num_rows, weights)
-        if lying is None or scale is None:
-            reading = read(column, weights)
-            values = None if reading.texts is None else FrequentState.of_texts(reading.texts)
-            numbers = reading.numbers
-            if len(numbers.values) and scale is not None:
-                self._accumulator(scale).add("d", numbers.values, None, 0, len(numbers.values))
-                numbers = Numbers(numbers.values[:0], None)
-            part = _part(rows, reading.kinds, numbers, values)
-        else:
-            if len(column):
-                self._accumulator(scale).add(*lying)
-            null = column.null_count
-            missing, present = (Count(n, n * scale) for n in (null, len(column) - null))
-            sort = "fractional" if is_fractional(column.type) else "integral"
-            part = ColumnState(rows, CountsState(null=missing, **{sort: present}))
-        self._state = self._state.merge(part)
+        scale = _common(weights)
+        if scale is None:
+            self._state = self._state.merge(_of_batch(column, weights, rows))
+            return
+        kind, null = column.type, column.null_count
+        missing, present = (Count(n, n * scale) for n in (null, len(column) - null))
+        kinds, values = CountsState(null=missing), None
+        if pa.types.is_dictionary(kind) or is_text(kind):
+            self._count(column if pa.types.is_dictionary(kind) else column.dictionary_encode(), scale)
+        elif pa.types.is_boolean(kind):
+            kinds = CountsState(null=missing, boolean=present)
+            values = _truths(column.true_count, present.n - column.true_count, scale)
+        elif (numbers := number_column(column)) is not None:
+            self._accumulate(numbers, scale)
+            sort = "fractional" if is_fractional(kind) else "integral"
+            kinds = CountsState(null=missing, **{sort: present})
+        elif not pa.types.is_null(kind):
+            kinds = CountsState(null=missing, other=present)
+        self._state = self._state.merge(ColumnState(rows, kinds, values=values))
 
     def state(self) -> ColumnState:
         """The state of all rows so far."""
+        self._close_texts()
         state = self._state
         for scale, accumulator_ in self._accumulators.items():
             kept = accumulator_.kept()
@@ -155,11 +179,49 @@ class ColumnFolding:
             state = state.merge(ColumnState(moments=moments, histogram=histogram, registers=registers))
         return state
 
-    def _accumulator(self, scale: int) -> Accumulator:
-        found = self._accumulators.get(scale)
-        if found is None:
-            found = self._accumulators[scale] = accumulator(LIMIT)
-        return found
+    def _accumulate(self, numbers: Typed, scale: int) -> None:
+        if numbers.length:
+            found = self._accumulators.get(scale)
+            if found is None:
+                found = self._accumulators[scale] = accumulator(LIMIT)
+            found.add(*numbers)
+
+    def _count(self, column: pa.DictionaryArray, scale: int) -> None:
+        counts = count_codes(*codes(column), len(column.dictionary))
+        if self._texts is not None and self._texts.scale == scale and _same(self._texts.distinct, column.dictionary):
+            self._texts.counts += counts
+        else:
+            self._close_texts()
+            self._texts = _Texts(column.dictionary, counts.copy(), scale)
+
+    def _close_texts(self) -> None:
+        if self._texts is None:
+            return
+        tally, scale, self._texts = self._texts.tally(), self._texts.scale, None
+        spelled = Spelled.of(tally.distinct)
+        for values, count in _repeated(spelled.values, tally.counts[spelled.number]):
+            self._accumulate(Typed("d", pa.py_buffer(values), None, 0, count), scale)
+        kinds = spelled.kinds(NO_ROWS, tally)
+        self._state = self._state.merge(ColumnState(kinds=kinds, values=FrequentState.of_tally(tally)))
+
+
+@dataclass(slots=True)
+class _Texts:
+    """The rows of each text of a dictionary, all of one weight."""
+
+    distinct: pa.Array
+    counts: npt.NDArray[np.int64]
+    scale: int
+
+    def tally(self) -> Tally:
+        distinct, counts = self.distinct, self.counts
+        if len(distinct.unique()) < len(distinct):
+            again = distinct.dictionary_encode()
+            distinct, counts = again.dictionary, np.zeros(len(again.dictionary), np.int64)
+            np.add.at(counts, np.asarray(again.indices), self.counts)
+        if pa.types.is_string_view(distinct.type):
+            distinct = distinct.cast(pa.large_string())
+        return Tally(distinct, counts, counts * self.scale)
 
 
 def _common(weights: Weights | None) -> int | None:
@@ -169,16 +231,37 @@ def _common(weights: Weights | None) -> int | None:
     return int(weights[0]) if len(weights) and (weights == weights[0]).all() else None
 
 
-def _part(rows: RowsState, kinds: CountsState, numbers: Numbers, values: FrequentState | None) -> ColumnState:
-    """The state of rows whose weights differ, or of numbers that no accumulator took in."""
-    ordered = numbers.ordered()
+def _of_batch(column: pa.Array, weights: Weights | None, rows: RowsState) -> ColumnState:
+    """The state of rows whose weights differ."""
+    reading = read(column, weights)
+    ordered = reading.numbers.ordered()
     finite = ordered.finite()
     histogram = HistogramState.of_ordered(ordered)
     registers = None
     if histogram.shift:
-        values_ = finite.values
-        registers = registers_of(hash_keys(order_keys(values_[values_ < 0], values_[values_ > 0])))
-    return ColumnState(rows, kinds, _moments(finite, histogram), histogram, values, _bytes(registers))
+        numbers = finite.values
+        registers = registers_of(hash_keys(order_keys(numbers[numbers < 0], numbers[numbers > 0])))
+    values = None if reading.texts is None else FrequentState.of_tally(reading.texts.tally)
+    return ColumnState(rows, reading.kinds, _moments(finite, histogram), histogram, values, _bytes(registers))
+
+
+def _truths(true: int, false: int, scale: int) -> FrequentState:
+    counts = np.array([false, true], np.int64)
+    return FrequentState.of_tally(Tally(pa.array(["false", "true"]), counts, counts * scale))
+
+
+def _same(one: pa.Array, other: pa.Array) -> bool:
+    """Whether two dictionaries lie in the same memory; equal ones elsewhere are not looked for."""
+    where = ([buffer and (buffer.address, buffer.size) for buffer in each.buffers()] for each in (one, other))
+    return len(one) == len(other) and one.offset == other.offset and next(where) == next(where)
+
+
+def _repeated(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> Iterator[tuple[Any, int]]:
+    """Each value as often as it was counted, in pieces of bounded size."""
+    while counts.any():
+        piece = np.minimum(counts, max(1, _PIECE // len(counts)))
+        yield np.repeat(values, piece), int(piece.sum())
+        counts = counts - piece
 
 
 def _moments(finite: Numbers, histogram: HistogramState) -> MomentsState:

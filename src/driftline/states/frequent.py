@@ -20,7 +20,7 @@ from driftline.errors import Corrupt
 from driftline.kernels.distinct import Registers, estimate, registers_of
 from driftline.kernels.numbers import hash_strings
 from driftline.states.packing import PackedArray, checked_registers, pack_array, packed, unpack_array, unpacked
-from driftline.states.reading import Texts
+from driftline.states.reading import Tally
 from driftline.states.rows import Count
 
 LIMIT: Final = 4096
@@ -87,17 +87,18 @@ class FrequentState:
         return cls(level, counted, limit, checked_registers(registers, level > 0))
 
     @classmethod
-    def of_texts(cls, texts: Texts, limit: int = LIMIT) -> FrequentState:
-        """The state of one batch."""
-        used = texts.counts > 0
+    def of_tally(cls, tally: Tally, limit: int = LIMIT) -> FrequentState:
+        """The state of rows that were counted; a text may have none."""
+        used = tally.counts > 0
         level, registers = 0, None
         if int(used.sum()) > limit:
-            hashes = _hashes(texts.distinct)
+            hashes = _hashes(tally.distinct)
             level, registers = _least_level(hashes[used], limit), registers_of(hashes[used]).tobytes()
             used &= _zeros_at_least(hashes, level)
-        distinct = texts.distinct.filter(pa.array(used)).to_pylist()
-        pairs = zip(texts.counts[used].tolist(), texts.heavy[used].tolist(), strict=True)
-        return cls(level, {value: Count(*pair) for value, pair in zip(distinct, pairs, strict=True)}, limit, registers)
+        distinct = tally.distinct.filter(pa.array(used)).to_pylist()
+        pairs = zip(tally.counts[used].tolist(), tally.heavy[used].tolist(), strict=True)
+        values = {value: Count(*pair) for value, pair in zip(distinct, pairs, strict=True)}
+        return cls(level, values, limit, registers)
 
 
 def _hashes(values: pa.Array) -> npt.NDArray[np.uint64]:

@@ -77,6 +77,20 @@ class Numbers:
 NO_NUMBERS: Final = Numbers(np.empty(0, np.float64), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The rows of each of some distinct texts."""
+
+    distinct: pa.Array
+    counts: npt.NDArray[np.int64]
+    heavy: npt.NDArray[np.int64]
+    """Their weight."""
+
+    def count(self, chosen: Mask) -> Count:
+        """The rows whose text is one of the chosen."""
+        return Count(int(self.counts[chosen].sum()), int(self.heavy[chosen].sum()))
+
+
 @dataclass(frozen=True)
 class Texts:
     """The distinct texts of a batch (without null), and in which rows they stand (-1: none)."""
@@ -86,22 +100,15 @@ class Texts:
     weights: Weights | None
 
     @cached_property
-    def counts(self) -> npt.NDArray[np.int64]:
-        """Rows per distinct text."""
-        return np.bincount(self.codes + 1, minlength=len(self.distinct) + 1)[1:].astype(np.int64)
-
-    @cached_property
-    def heavy(self) -> npt.NDArray[np.int64]:
-        """Weight per distinct text."""
-        if self.weights is None:
-            return self.counts * ONE
-        sums = np.zeros(len(self.distinct) + 1, np.int64)
-        np.add.at(sums, self.codes + 1, self.weights)
-        return sums[1:]
-
-    def count(self, chosen: Mask) -> Count:
-        """The rows whose text is one of the chosen."""
-        return Count(int(self.counts[chosen].sum()), int(self.heavy[chosen].sum()))
+    def tally(self) -> Tally:
+        """The rows of each text."""
+        counts = np.bincount(self.codes + 1, minlength=len(self.distinct) + 1)[1:].astype(np.int64)
+        heavy = counts * ONE
+        if self.weights is not None:
+            heavy = np.zeros(len(self.distinct) + 1, np.int64)
+            np.add.at(heavy, self.codes + 1, self.weights)
+            heavy = heavy[1:]
+        return Tally(self.distinct, counts, heavy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +136,7 @@ def read(column: pa.Array, weights: Weights | None) -> Reading:
     valid = None if column.null_count == 0 else np.asarray(column.is_valid().to_numpy(zero_copy_only=False), bool)
     missing = Count() if valid is None else count_of(column.null_count, weights, ~valid)
     kind = column.type
-    if pa.types.is_dictionary(kind) or _is_text(kind):
+    if pa.types.is_dictionary(kind) or is_text(kind):
         return _read_texts(column, weights, missing)
     present = weights if valid is None or weights is None else weights[valid]
     count = count_of(len(column) - column.null_count, present)
@@ -158,17 +165,27 @@ class Typed(NamedTuple):
     length: int
 
 
-def typed(column: pa.Array) -> Typed | None:
-    """A column of integers, floats or times as it lies in memory; None when it is of another type.
+def number_column(column: pa.Array) -> Typed | None:
+    """A column of numbers as it lies in memory; None when its type holds no numbers.
 
-    Times are integers in their own unit. The column must be `plain`.
+    Times are integers in their own unit, decimals their nearest float64. The column must be `plain`.
     """
     kind = column.type
     sort = _SORTS.get(kind)
     if sort is None and pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
         sort = "i" if kind.bit_width == 32 else "q"
-    if sort is None:
-        return None
+    if sort is not None:
+        return _lying(column, sort)
+    values = number_values(column)
+    return None if values is None else Typed("d", pa.py_buffer(values), None, 0, len(values))
+
+
+def codes(column: pa.DictionaryArray) -> Typed:
+    """The codes of a dictionary column as they lie in memory."""
+    return _lying(column.indices, _SORTS[column.indices.type])
+
+
+def _lying(column: pa.Array, sort: str) -> Typed:
     validity, numbers = column.buffers()
     if numbers is None:
         numbers = pa.py_buffer(b"")
@@ -196,7 +213,8 @@ def is_fractional(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or (pa.types.is_decimal(kind) and kind.scale > 0))
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether this Arrow type holds plain strings."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
@@ -207,7 +225,7 @@ def plain(column: pa.Array) -> pa.Array:
         return plain(column.storage)
     if pa.types.is_run_end_encoded(kind):
         return plain(pc.run_end_decode(column))
-    if pa.types.is_dictionary(kind) and (column.dictionary.null_count or not _is_text(kind.value_type)):
+    if pa.types.is_dictionary(kind) and (column.dictionary.null_count or not is_text(kind.value_type)):
         return plain(column.dictionary_decode())
     if pa.types.is_string_view(kind):
         return column.cast(pa.large_string())
@@ -216,22 +234,49 @@ def plain(column: pa.Array) -> pa.Array:
 
 def _read_texts(column: pa.Array, weights: Weights | None, missing: Count) -> Reading:
     texts = texts_of(column, weights)
-    distinct = texts.distinct
-    if len(distinct) == 0:
-        return Reading(CountsState(null=missing), NO_NUMBERS, texts)
-    number = _mask(pc.match_substring_regex(distinct, _NUMBER))
-    integral = number.copy()
-    if number.any():
-        integral[number] = _mask(pc.match_substring_regex(distinct.filter(pa.array(number)), _INTEGRAL))
-    boolean = _mask(pc.is_in(distinct, value_set=pa.array(["true", "false"], distinct.type)))
-    kinds = CountsState(
-        null=missing,
-        integral=texts.count(integral),
-        fractional=texts.count(number & ~integral),
-        boolean=texts.count(boolean),
-        string=texts.count(~number & ~boolean),
-    )
-    return Reading(kinds, _numbers_among(texts, number), texts)
+    spelled = Spelled.of(texts.distinct)
+    numbers = NO_NUMBERS
+    if spelled.number.any():
+        values = np.zeros(len(texts.distinct), np.float64)
+        values[spelled.number] = spelled.values
+        rows = (texts.codes >= 0) & spelled.number[texts.codes]
+        numbers = Numbers(values[texts.codes[rows]], None if weights is None else weights[rows])
+    return Reading(spelled.kinds(missing, texts.tally), numbers, texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """How each of some distinct texts is spelled."""
+
+    number: Mask
+    integral: Mask
+    boolean: Mask
+    values: Floats
+    """The float64 nearest to each spelling of a number."""
+
+    @classmethod
+    def of(cls, distinct: pa.Array) -> Spelled:
+        """The spellings of texts without null."""
+        number = _mask(pc.match_substring_regex(distinct, _NUMBER))
+        integral = number.copy()
+        values = np.empty(0, np.float64)
+        if number.any():
+            numbers = distinct.filter(pa.array(number))
+            integral[number] = _mask(pc.match_substring_regex(numbers, _INTEGRAL))
+            # The space that may follow a sign means nothing.
+            values = np.array([float(text.replace(" ", "", 1)) for text in numbers.to_pylist()], np.float64)
+        boolean = _mask(pc.is_in(distinct, value_set=pa.array(["true", "false"], distinct.type)))
+        return cls(number, integral, boolean, values)
+
+    def kinds(self, missing: Count, tally: Tally) -> CountsState:
+        """The rows by the spelling of their text."""
+        return CountsState(
+            null=missing,
+            integral=tally.count(self.integral),
+            fractional=tally.count(self.number & ~self.integral),
+            boolean=tally.count(self.boolean),
+            string=tally.count(~self.number & ~self.boolean),
+        )
 
 
 def texts_of(column: pa.Array, weights: Weights | None) -> Texts:
@@ -247,21 +292,6 @@ def texts_of(column: pa.Array, weights: Weights | None) -> Texts:
     if codes.null_count:
         codes = codes.cast(pa.int64()).fill_null(-1)
     return Texts(distinct, np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64), weights)
-
-
-def _numbers_among(texts: Texts, number: Mask) -> Numbers:
-    """The rows whose text is spelled as a number."""
-    if not number.any():
-        return NO_NUMBERS
-    values = np.zeros(len(number), np.float64)
-    values[number] = _parsed(texts.distinct.filter(pa.array(number)))
-    rows = (texts.codes >= 0) & number[texts.codes]
-    return Numbers(values[texts.codes[rows]], None if texts.weights is None else texts.weights[rows])
-
-
-def _parsed(spelled: pa.Array) -> Floats:
-    """The float64 nearest to each spelling; the space that may follow a sign means nothing."""
-    return np.array([float(text.replace(" ", "", 1)) for text in spelled.to_pylist()], dtype=np.float64)
 
 
 def _truths(column: pa.Array, weights: Weights | None) -> Texts:
@@ -287,7 +317,7 @@ def column_numbers(column: pa.Array, name: str) -> Floats:
     column = plain(column)
     kind = column.type
     numbers: Floats = np.full(len(column), np.nan)
-    if pa.types.is_dictionary(kind) or _is_text(kind):
+    if pa.types.is_dictionary(kind) or is_text(kind):
         texts = texts_of(column, None)
         spelled = np.append([_number(text) for text in texts.distinct.to_pylist()], np.nan)
         return np.asarray(spelled[texts.codes], np.float64)

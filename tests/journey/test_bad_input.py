@@ -188,6 +188,36 @@ def test_a_label_that_comes_twice_counts_once_and_the_last_one_wins(home: Path, 
     assert next(m["value"] for m in report(tmp_path)["measurements"] if m["metric"] == "auc") == 1.0
 
 
+def test_a_line_of_many_megabytes_is_a_dead_letter_and_its_neighbours_are_read(home: Path, tmp_path: Path) -> None:
+    rows = ['{"amount": 1, "plan": "free"}'] * 60
+    (tmp_path / "live.jsonl").write_text("\n".join([*rows, '{"amount": "' + "x" * 17_000_000 + '"}', *rows]) + "\n")
+    check(home, tmp_path / "live.jsonl")
+    told = report(tmp_path)["inputs"]["predictions"]
+    assert (told["rows"], told["dead"]) == (120, 1)
+    [letter] = [json.loads(line) for line in (tmp_path / "out/dead_letters.jsonl").read_text().splitlines()]
+    assert letter["line"] == 61
+    assert "longer than" in letter["reason"]
+    assert len(letter["record"]) < 100_000
+
+
+def test_a_clock_that_goes_backwards_loses_nothing(home: Path, tmp_path: Path) -> None:
+    with Capture("shop", tmp_path, clock=lambda: AT) as capture:
+        for i in range(100):
+            at = AT + timedelta(minutes=50 - i)  # back over the hour
+            capture.log(f"{i % 50},free", "0.5", inference_id=f"r{i}", at=at)
+    check(home, tmp_path / "captured")
+    assert report(tmp_path)["inputs"]["predictions"]["rows"] == 100
+    check(home, tmp_path / "captured", "--window", WINDOW)
+    assert report(tmp_path)["inputs"]["predictions"]["rows"] == 51
+
+
+def test_a_folder_without_ground_truth_is_named(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    result = check_quality(home, captured(tmp_path), tmp_path / "labels")
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'labels'}: there is no ground-truth file" in result.output
+
+
 def test_a_probability_that_is_not_there_is_an_error_that_says_where(home: Path, tmp_path: Path) -> None:
     result = check_quality(home, captured(tmp_path), truth(tmp_path, GOOD), "--probability", "7")
     assert result.exit_code == 1

@@ -59,6 +59,7 @@ def test_reports_lie_where_the_demo_says(played: Played) -> None:
     assert all((day / "statistics.json").is_file() for day in days)
     assert sum((day / "constraint_violations.json").is_file() for day in days) >= 3
     assert Path(played.plot).is_file()
+    assert all(Path(told).is_absolute() for told in (played.reports, played.plan, played.plot))
 
 
 def test_nothing_of_the_demo_still_runs(played: Played, folder: Path) -> None:

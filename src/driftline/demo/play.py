@@ -146,7 +146,7 @@ def play(
             done = night(stage, day, flights)
             teller.day(day, len(flights), done, stage.app.catalog)
         story = story_of(stage)
-        played = _played(stage, story, draw(story, folder), perf_counter() - began)
+        played = _played(stage, story, draw(story, stage.folder), perf_counter() - began)
     teller.ending(played)
     return played
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -72,15 +72,19 @@ def _difference(own: pa.Schema, first: pa.Schema) -> str:
     return f"column {next(n for n in own.names if n not in first.names)!r} is new"
 
 
-def opened(path: Path) -> pq.ParquetFile:
+def opened(path: Path, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
     """The Parquet file, ready to be read piece by piece; what it holds is checked where its writer left checksums.
+
+    The columns of strings in `dictionaries` are read as codes and a dictionary.
 
     Raises:
         InputError: it is empty, or not Parquet.
         Unavailable: it is not there (any more).
     """
     try:
-        return pq.ParquetFile(path, buffer_size=_BUFFER, page_checksum_verification=True)
+        return pq.ParquetFile(
+            path, buffer_size=_BUFFER, page_checksum_verification=True, read_dictionary=list(dictionaries)
+        )
     except pa.ArrowInvalid as why:
         empty = path.exists() and path.stat().st_size == 0
         raise InputError(f"file {str(path)!r} is {'empty' if empty else f'not a whole Parquet file: {why}'}") from why

@@ -134,8 +134,29 @@ class Reader(threading.local):
                 self._last[2].close()
                 self._last = None
             file = opened(piece.path)
+            repeated = _repeated(file)
+            if repeated:
+                file.close()
+                file = opened(piece.path, repeated)
             self._last = (piece.path, piece.stamp, file, PROBABILITY in file.schema_arrow.names)
         return self._last[2:]
+
+
+def _repeated(file: pq.ParquetFile) -> list[str]:
+    """The columns of strings that the file holds as codes: reading them so saves to write out every string.
+
+    A string that is written out takes four bytes for its length alone: the first and last row group must take less.
+    """
+    metadata = file.metadata
+    groups = [metadata.row_group(group) for group in {0, metadata.num_row_groups - 1} if metadata.num_row_groups]
+    texts = {field.name for field in file.schema_arrow if pa.types.is_string(field.type)}
+    found = []
+    for at in range(metadata.num_columns):
+        name = metadata.schema.column(at).path
+        chunks = [group.column(at) for group in groups] if name in texts else []
+        if chunks and all(each.total_uncompressed_size < 4 * each.num_values for each in chunks):
+            found.append(name)
+    return found
 
 
 def tasks(plan: Plan, table: Table, workers: int, rows: int = ROWS) -> Iterator[Task]:

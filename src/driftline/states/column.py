@@ -5,6 +5,7 @@ Each part says its own error; rows, spellings and moments are exact.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -36,6 +37,7 @@ from driftline.states.reading import (
 )
 from driftline.states.rows import NO_ROWS, ONE, Count, RowsState, Weights, weights_of
 
+_SORTS: Final = ("null", "integral", "fractional", "boolean", "other")
 _PIECE: Final = 1 << 17  # numbers that are spelled out of counted texts at once
 
 
@@ -138,39 +140,44 @@ class ColumnFolding:
 
     def __init__(self, column: str) -> None:
         self._column = column
-        self._state = ColumnState()  # of all that is not in the accumulators and counts
-        self._accumulators: dict[int, Accumulator] = {}  # by the weight of the rows
+        self._state = ColumnState()  # of all that is in neither accumulators nor counts
+        self._accumulators: dict[int, Accumulator] = {}  # by the weight of the rows, as the counts are
+        self._counts: dict[int, Counter[str]] = defaultdict(Counter)
         self._texts: _Texts | None = None
 
     def add(self, batch: pa.RecordBatch, /) -> None:
         """Take in the rows of `batch`."""
         weights = weights_of(batch)
         column = plain(column_of(batch, self._column))
-        rows = RowsState.of_rows(batch.num_rows, weights)
         scale = _common(weights)
         if scale is None:
-            self._state = self._state.merge(_of_batch(column, weights, rows))
+            self._state = self._state.merge(_of_batch(column, weights, RowsState.of_rows(batch.num_rows, weights)))
             return
-        kind, null = column.type, column.null_count
-        missing, present = (Count(n, n * scale) for n in (null, len(column) - null))
-        kinds, values = CountsState(null=missing), None
+        counts, kind, null = self._counts[scale], column.type, column.null_count
+        counts["rows"] += len(column)
+        counts["null"] += null
         if pa.types.is_dictionary(kind) or is_text(kind):
             self._count(column if pa.types.is_dictionary(kind) else column.dictionary_encode(), scale)
         elif pa.types.is_boolean(kind):
-            kinds = CountsState(null=missing, boolean=present)
-            values = _truths(column.true_count, present.n - column.true_count, scale)
+            counts["boolean"] += len(column) - null
+            counts["true"] += column.true_count
         elif (numbers := number_column(column)) is not None:
             self._accumulate(numbers, scale)
-            sort = "fractional" if is_fractional(kind) else "integral"
-            kinds = CountsState(null=missing, **{sort: present})
+            counts["fractional" if is_fractional(kind) else "integral"] += len(column) - null
         elif not pa.types.is_null(kind):
-            kinds = CountsState(null=missing, other=present)
-        self._state = self._state.merge(ColumnState(rows, kinds, values=values))
+            counts["other"] += len(column) - null
 
     def state(self) -> ColumnState:
         """The state of all rows so far."""
         self._close_texts()
         state = self._state
+        for scale, counts in self._counts.items():
+            kinds = CountsState(**{sort: Count(counts[sort], counts[sort] * scale) for sort in _SORTS if counts[sort]})
+            rows = RowsState(counts["rows"], counts["rows"] * scale, counts["rows"] * scale**2)
+            values = None
+            if "boolean" in counts:
+                values = _truths(counts["true"], counts["boolean"] - counts["true"], scale)
+            state = state.merge(ColumnState(rows, kinds, values=values))
         for scale, accumulator_ in self._accumulators.items():
             kept = accumulator_.kept()
             histogram = HistogramState.of_kept(kept, scale)

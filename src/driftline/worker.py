@@ -1,4 +1,4 @@
-"""The loop: due runs, windows that late labels open again, then undelivered notices."""
+"""The loop: windows that have closed, windows that late labels open again, and notices in between."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from driftline.windows import Due, Window, due
 Clock = Callable[[], datetime]
 Tell = Callable[[str | Ran], None]
 """Hears of a run, or of a problem in words."""
-MOST_WAITING: Final = 10_000
 _DAY: Final = timedelta(days=1)
 
 
@@ -43,7 +42,7 @@ def tick(
     seen: Callable[[Ran], None] | None = None,
     stop: Event | None = None,
 ) -> Tick:
-    """One round: every monitor's open windows in the order of time, then the notices that are due.
+    """One round: every monitor's open windows in the order of time; the notices that are due go out after each run.
 
     A monitor or a window that cannot be run (its baseline is gone, say) is a problem that is told; the others go on.
 
@@ -53,13 +52,24 @@ def tick(
     ran: list[Ran] = []
     problems: list[str] = []
     time, stop = Passing(now), stop or Event()
+    delivered = Delivered()
     keep = _DAY
+
+    def send() -> None:
+        nonlocal delivered
+        with _survived("notices", problems):
+            delivered = _both(delivered, deliver(site.catalog, channels, time.now()))
+
+    send()
     for name in site.catalog.declared.monitors():
+        if stop.is_set():
+            break
         with _survived(f"monitor {name}", problems):
             job = job_of(site.catalog, name)
             keep = max(keep, job.schedule.late + job.schedule.grace + _DAY)
             site.catalog.alarms.settle(name, time.now())  # where the process died between a result and its alarms
-            for window in open_windows(job, site, now):
+            note_due(job, site, now)
+            for window in site.catalog.ledger.open_windows(name):
                 if stop.is_set():
                     break
                 with _survived(f"monitor {name}, window {window.window}", problems):
@@ -68,12 +78,15 @@ def tick(
                         ran.append(one)
                         if seen is not None:
                             seen(one)
-    delivered = Delivered()
-    with _survived("notices", problems):
-        delivered = deliver(site.catalog, channels, time.now())
+                        send()
+    send()
     with _survived("cache", problems):
         pruned(site.cache, keep)
     return Tick(tuple(ran), delivered, tuple(problems))
+
+
+def _both(one: Delivered, other: Delivered) -> Delivered:
+    return Delivered(one.sent + other.sent, one.failed + other.failed, one.held + other.held, one.later + other.later)
 
 
 @contextmanager
@@ -89,29 +102,14 @@ def _survived(what: str, problems: list[str]) -> Iterator[None]:
         problems.append(f"{what}: {type(why).__name__}: {why}")
 
 
-def open_windows(job: Job, site: Site, now: datetime) -> list[Due]:
-    """The windows to look at, in the order of time: those without a result, and those that late labels can change."""
-    ledger = site.catalog.ledger
-    note_due(job, site, now)
-    waiting = {
-        run.due
-        for status in (RunStatus.DUE, RunStatus.RUNNING, RunStatus.FAILED)
-        for run in ledger.runs(job.name, status, limit=MOST_WAITING)
-        if status is not RunStatus.FAILED or run.retry_at is not None
-    }
-    since = site.catalog.declared.monitor_since(job.name)
-    reach = max(since, now - job.schedule.late - job.schedule.grace)
-    # Out of the ledger, not out of the schedule: a new schedule does not look at the past through its own windows.
-    late = {run.due for run in ledger.runs(job.name, limit=MOST_WAITING, after=reach) if not run.asked}
-    return sorted(waiting | late)
-
-
 def note_due(job: Job, site: Site, now: datetime) -> None:
     """Write the windows that have closed since the last look into the ledger, so that none is forgotten."""
     since = site.catalog.declared.monitor_since(job.name)
     last = site.catalog.ledger.last_scheduled(job.name)
     after = since if last is None else max(since, last)
-    site.catalog.ledger.record_due(job.name, due(job.schedule, after, now), now)
+    closed = list(due(job.schedule, after, now))
+    if closed:
+        site.catalog.ledger.record_due(job.name, closed, now)
 
 
 def run_window(

@@ -17,10 +17,14 @@ from driftline.errors import Conflict, NotFound
 from driftline.metrics.metric import Estimate, Measurement
 from driftline.windows import Due, Window
 
-ATTEMPTS: Final = 3
-"""So often a run is tried with the same inputs before it is given up."""
-LEASE: Final = timedelta(minutes=30)
+CRASHES: Final = 3
+"""So often the work on a run may break down (a bug, no memory, a killed worker) before the run is given up."""
+ATTEMPTS: Final = 170
+"""So often a run is tried while something outside does not answer: for about a week."""
+LEASE: Final = timedelta(minutes=10)
+"""So long after a worker died another one takes its run over; as long as it lives, it keeps the lease."""
 _FIRST_PAUSE: Final = timedelta(minutes=1)
+_LONGEST_PAUSE: Final = timedelta(hours=1)
 
 
 class RunStatus(StrEnum):
@@ -30,6 +34,17 @@ class RunStatus(StrEnum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+
+
+class Cause(StrEnum):
+    """Of what a run failed: it says whether another try makes sense."""
+
+    INPUTS = "inputs"
+    """What was given is wrong: the same inputs fail in the same way, and are not tried again."""
+    OUTSIDE = "outside"
+    """Something outside does not answer: tried again, at least once an hour, for about a week."""
+    CRASH = "crash"
+    """The work broke down: tried again, but not often, for it may take its worker down with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +80,15 @@ class Run:
     revision: int
     """0, then one more each time that the inputs of the window have changed."""
     status: RunStatus
+    listing: str | None
+    """Fingerprint of the objects that there were to read, which is known before they are read."""
     inputs: str | None
-    """Fingerprint of what the run read."""
+    """Fingerprint of what was in them; None: they are not read yet, or could not be."""
     owner: str | None
     lease_expires_at: datetime | None
     attempts: int
+    crashes: int
+    """How many of the attempts broke down."""
     retry_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
@@ -80,11 +99,18 @@ class Run:
     coverage: float | None
     asked: bool = False
     """Somebody asked for this window by hand, and the schedule does not know it: no alarm counts it."""
+    open: bool = True
+    """Whether the window is still looked at: it has no result, or its inputs may change."""
 
     @property
     def window(self) -> Window:
         """The window that the run looks at."""
         return self.due.window
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes of it: it is done, or given up."""
+        return self.status is RunStatus.DONE or (self.status is RunStatus.FAILED and self.retry_at is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +133,34 @@ class Ledger:
         self,
         monitor: str,
         due: Due,
-        inputs: str,
+        listing: str,
         *,
         owner: str,
         now: datetime,
         lease: timedelta = LEASE,
+        again: bool = False,
         asked: bool = False,
     ) -> Run | None:
-        """Take the window to work on, or None if there is nothing to do.
+        """Take the window to work on, before anything is read; None if there is nothing to do.
 
-        There is nothing to do where the same inputs were worked on before, where another worker holds an unexpired
-        lease, and where a failed run waits for its next try or has used up its attempts. Other inputs than those of
-        the latest revision make a new revision.
+        There is nothing to do where the same objects were worked on before, where another worker holds an unexpired
+        lease, and where a failed run waits for its next try. Other objects than those of the latest revision make a
+        new revision; `identify` takes it back if they turn out to say the same.
 
         Args:
-            inputs: a fingerprint of all that the run will read, at most 64 characters.
+            listing: a fingerprint of the objects that the run will read, at most 64 characters.
+            again: also where the same objects were worked on before.
             asked: whether somebody asked for this window by hand, and the schedule does not know it.
+
+        Returns:
+            The run, claimed; or, where workers died of it too often, the run that is given up here, failed.
         """
+        with self.database.read() as connection:
+            if not _to_do(_latest(connection, monitor, due.window), listing, now, again=again):
+                return None
         taken: dict[str, Any] = {
             "status": RunStatus.RUNNING,
-            "inputs": inputs,
+            "listing": listing,
             "owner": owner,
             "lease_expires_at": now + lease,
             "started_at": now,
@@ -134,21 +168,57 @@ class Ledger:
         try:
             with self.database.write() as connection:
                 latest = _latest(connection, monitor, due.window)
-                if latest is None or (latest.status in _ENDED and latest.inputs != inputs):
+                if not _to_do(latest, listing, now, again=again):
+                    return None
+                if latest is None or latest.ended:
                     revision = 0 if latest is None else latest.revision + 1
+                    if latest is not None:
+                        _set(connection, latest.id, open=False)
                     more = {"attempts": 1, "asked": asked, "created_at": now}
                     return _insert(connection, monitor, due, revision, **more, **taken)
-                if not _takeable(connection, latest, now):
-                    return None
-                values = taken | {"attempts": latest.attempts + 1, "retry_at": None}
-                connection.execute(sa.update(runs).where(runs.c.id == latest.id).values(**values))
-                return _run(connection.execute(sa.select(runs).where(runs.c.id == latest.id)).one())
+                crashes = latest.crashes + (1 if latest.status is RunStatus.RUNNING else 0)
+                if crashes >= CRASHES and not again:
+                    lost = f"given up after {latest.attempts} attempts: worker {latest.owner} never reported back"
+                    failed = {"status": RunStatus.FAILED, "reason": lost, "finished_at": now, "crashes": crashes}
+                    return _set(connection, latest.id, lease_expires_at=None, **failed)
+                values = {"attempts": latest.attempts + 1, "crashes": crashes, "retry_at": None, "inputs": None}
+                return _set(connection, latest.id, **taken, **values)
         except Conflict:  # on PostgreSQL two may insert the same revision; the second has lost
             return None
 
+    def identify(self, run: Run, listing: str, inputs: str, *, again: bool = False) -> bool:
+        """Record what a claimed run has read; False: the revision before read the same, and this one is taken back.
+
+        Args:
+            listing, inputs: fingerprints of the objects that were read, and of what was in them.
+            again: whether the same is worth another revision.
+
+        Raises:
+            Conflict: another worker took the run over.
+        """
+        with self.database.write() as connection:
+            _change(connection, run, {"listing": listing, "inputs": inputs})
+            this = (runs.c.monitor == run.monitor) & (runs.c.window_start == run.window.start)
+            this &= (runs.c.window_end == run.window.end) & (runs.c.revision == run.revision - 1)
+            query = sa.select(runs.c.id, runs.c.inputs).where(this)
+            before = connection.execute(query).one_or_none()
+            if again or before is None or before.inputs != inputs:
+                return True
+            connection.execute(sa.delete(runs).where(runs.c.id == run.id))
+            _set(connection, before.id, listing=listing, open=True)
+            return False
+
+    def close(self, monitor: str, window: Window, listing: str) -> None:
+        """Look at the window no more, where these objects were worked on: nothing can change its inputs any more."""
+        with self.database.write() as connection:
+            latest = _latest(connection, monitor, window)
+            if latest is not None and latest.ended and latest.listing == listing:
+                _set(connection, latest.id, open=False)
+
     def extend(self, run: Run, now: datetime, lease: timedelta = LEASE) -> None:
         """Keep a claimed run for longer. Raises Conflict if it was taken over."""
-        self._change(run, {"lease_expires_at": now + lease}, ())
+        with self.database.write() as connection:
+            _change(connection, run, {"lease_expires_at": now + lease})
 
     def finish(self, run: Run, outcome: Outcome, now: datetime) -> None:
         """Record what the run found, with all measurements in one transaction.
@@ -166,35 +236,31 @@ class Ledger:
             "coverage": outcome.coverage,
             "lease_expires_at": None,
         }
-        self._change(run, values, outcome.measured)
+        with self.database.write() as connection:
+            _change(connection, run, values)
+            rows = [_row(run.id, one) for one in outcome.measured]
+            if rows:
+                connection.execute(sa.insert(measurements), rows)
 
-    def fail(self, run: Run, reason: str, now: datetime, *, permanent: bool = False) -> None:
-        """Record that the run failed. It is tried again later, unless that is `permanent` or was the last attempt."""
-        last = permanent or run.attempts >= ATTEMPTS
+    def fail(self, run: Run, reason: str, now: datetime, cause: Cause) -> None:
+        """Record that the run failed; the cause says whether and when it is tried again.
+
+        Raises:
+            Conflict: another worker took the run over.
+        """
+        crashes = run.crashes + (1 if cause is Cause.CRASH else 0)
+        given_up = cause is not Cause.INPUTS and (crashes >= CRASHES or run.attempts >= ATTEMPTS)
+        pause = min(_FIRST_PAUSE * 4 ** min(run.attempts - 1, 10), _LONGEST_PAUSE)
         values = {
             "status": RunStatus.FAILED,
             "finished_at": now,
-            "reason": reason,
+            "reason": f"given up after {run.attempts} attempts: {reason}" if given_up else reason,
             "lease_expires_at": None,
-            "retry_at": None if last else now + _FIRST_PAUSE * 4 ** (run.attempts - 1),
+            "retry_at": None if given_up or cause is Cause.INPUTS else now + pause,
+            "crashes": crashes,
         }
-        self._change(run, values, ())
-
-    def _change(self, run: Run, values: dict[str, Any], measured: Iterable[Measured]) -> None:
         with self.database.write() as connection:
-            mine = (
-                (runs.c.id == run.id)
-                & (runs.c.status == RunStatus.RUNNING)
-                & (runs.c.owner == run.owner)
-                & (runs.c.attempts == run.attempts)
-            )
-            if connection.execute(sa.update(runs).where(mine).values(**values)).rowcount == 0:
-                raise Conflict(
-                    f"run {run.id} of monitor {run.monitor!r} over {run.window} was taken over by another worker"
-                )
-            rows = [_row(run.id, one) for one in measured]
-            if rows:
-                connection.execute(sa.insert(measurements), rows)
+            _change(connection, run, values)
 
     def last_scheduled(self, monitor: str) -> datetime | None:
         """The latest time of the schedule that has a run: the place from which to look for windows that are due."""
@@ -215,23 +281,23 @@ class Ledger:
             raise NotFound(f"there is no run {run_id}")
         return _run(found)
 
-    def runs(
-        self,
-        monitor: str | None = None,
-        status: RunStatus | None = None,
-        limit: int = 100,
-        after: datetime | None = None,
-    ) -> list[Run]:
-        """The runs, newest window first; with `after`, only those scheduled later than that."""
+    def runs(self, monitor: str | None = None, limit: int = 100) -> list[Run]:
+        """The runs, newest window first."""
         query = sa.select(runs).order_by(runs.c.scheduled_at.desc(), runs.c.id.desc()).limit(limit)
         if monitor is not None:
             query = query.where(runs.c.monitor == monitor)
-        if status is not None:
-            query = query.where(runs.c.status == status)
-        if after is not None:
-            query = query.where(runs.c.scheduled_at > after)
         with self.database.read() as connection:
             return [_run(row) for row in connection.execute(query)]
+
+    def open_windows(self, monitor: str, limit: int = 10_000) -> list[Due]:
+        """The windows to look at, in the order of time: those without a result, and those whose inputs may change.
+
+        One that somebody asked for by hand is looked at only until it has a result.
+        """
+        wanted = (runs.c.monitor == monitor) & runs.c.open & (~runs.c.asked | (runs.c.status != RunStatus.DONE))
+        query = sa.select(runs).where(wanted).order_by(runs.c.scheduled_at, runs.c.window_end).limit(limit)
+        with self.database.read() as connection:
+            return [_run(row).due for row in connection.execute(query)]
 
     def history(self, monitor: str, limit: int = 1000) -> list[Run]:
         """The last `limit` windows of the schedule in the order of time, each with its newest revision that is done."""
@@ -243,9 +309,6 @@ class Ledger:
         query = sa.select(measurements).where(measurements.c.run_id == run_id).order_by(measurements.c.id)
         with self.database.read() as connection:
             return [_measured(row) for row in connection.execute(query)]
-
-
-_ENDED: Final = (RunStatus.DONE, RunStatus.FAILED)
 
 
 def history(connection: sa.Connection, monitor: str, limit: int) -> list[Run]:
@@ -271,20 +334,32 @@ def _latest(connection: sa.Connection, monitor: str, window: Window) -> Run | No
     return None if found is None else _run(found)
 
 
-def _takeable(connection: sa.Connection, run: Run, now: datetime) -> bool:
-    """Whether an existing run may be claimed. One whose workers died too often is given up here."""
-    if run.status is RunStatus.DUE:
+def _to_do(latest: Run | None, listing: str, now: datetime, *, again: bool) -> bool:
+    if latest is None or latest.status is RunStatus.DUE:
         return True
-    if run.status is RunStatus.FAILED:
-        return run.retry_at is not None and run.retry_at <= now
-    if run.status is RunStatus.DONE or (run.lease_expires_at is not None and run.lease_expires_at > now):
-        return False
-    if run.attempts < ATTEMPTS:
+    if latest.status is RunStatus.RUNNING:
+        return latest.lease_expires_at is None or latest.lease_expires_at <= now
+    if again:
         return True
-    reason = f"given up after {run.attempts} attempts: the last worker, {run.owner}, never reported back"
-    values = {"status": RunStatus.FAILED, "reason": reason, "finished_at": now, "lease_expires_at": None}
-    connection.execute(sa.update(runs).where(runs.c.id == run.id).values(**values))
-    return False
+    return latest.listing != listing if latest.retry_at is None else latest.retry_at <= now
+
+
+def _change(connection: sa.Connection, run: Run, values: dict[str, Any]) -> None:
+    """Write to a claimed run. Raises Conflict if another worker took it over."""
+    mine = (
+        (runs.c.id == run.id)
+        & (runs.c.status == RunStatus.RUNNING)
+        & (runs.c.owner == run.owner)
+        & (runs.c.attempts == run.attempts)
+    )
+    if connection.execute(sa.update(runs).where(mine).values(**values)).rowcount == 0:
+        raise Conflict(f"run {run.id} of monitor {run.monitor!r} over {run.window} was taken over by another worker")
+
+
+def _set(connection: sa.Connection, run_id: int, **values: Any) -> Run:
+    return _run(
+        connection.execute(sa.update(runs).where(runs.c.id == run_id).values(**values).returning(*runs.c)).one()
+    )
 
 
 def _insert(connection: sa.Connection, monitor: str, due: Due, revision: int, **values: Any) -> Run:

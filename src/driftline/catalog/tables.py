@@ -93,10 +93,12 @@ runs: Final = sa.Table(
     sa.Column("window_end", UtcTime, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("status", Word, nullable=False),
+    sa.Column("listing", sa.String(64)),
     sa.Column("inputs", sa.String(64)),
     sa.Column("owner", sa.String(255)),
     sa.Column("lease_expires_at", UtcTime),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("crashes", sa.Integer, nullable=False, default=0),
     sa.Column("retry_at", UtcTime),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("started_at", UtcTime),
@@ -108,9 +110,11 @@ runs: Final = sa.Table(
     sa.Column("coverage", sa.Double),
     # Somebody asked for this window by hand, and the schedule does not know it: no alarm counts it.
     sa.Column("asked", sa.Boolean, nullable=False, default=False),
+    # The window is still looked at; only its newest revision can be open.
+    sa.Column("open", sa.Boolean, nullable=False, default=True),
     sa.UniqueConstraint("monitor", "window_start", "window_end", "revision"),
     sa.Index(None, "monitor", "scheduled_at"),
-    sa.Index(None, "status", "scheduled_at"),
+    sa.Index(None, "monitor", "open"),
 )
 
 measurements: Final = sa.Table(

@@ -8,13 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Event, Thread
 from time import monotonic
-from typing import Final
 
-from driftline.catalog.ledger import Ledger, Run
+from driftline.catalog.ledger import LEASE, Ledger, Run
 from driftline.errors import Conflict, Unavailable
-
-LEASE: Final = timedelta(minutes=10)
-"""So long after a worker died another one takes its run over; as long as it lives, it keeps the lease."""
 
 
 @dataclass(frozen=True, slots=True)

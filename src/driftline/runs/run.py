@@ -1,30 +1,30 @@
-"""One monitor over one window, top to bottom: look, claim, gather, evaluate, report, record, settle the alarms."""
+"""One monitor over one window, top to bottom: list, claim, gather, evaluate, report, record, settle the alarms."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from traceback import extract_tb
 from typing import Final
 
 from driftline.alarms import violations_for
 from driftline.catalog.alarming import Change
 from driftline.catalog.catalog import Catalog
-from driftline.catalog.ledger import Measured, Run, RunStatus
+from driftline.catalog.ledger import Cause, Measured, Run, RunStatus
 from driftline.catalog.ledger import Outcome as Recorded
 from driftline.constraints import Constraint, Mode, Verdict
-from driftline.dataset.compact import NOTES
 from driftline.dataset.dataset import Answers, Progress
 from driftline.engines.engine import Engine
-from driftline.errors import DriftlineError, InputError, NotFound, Unavailable
+from driftline.errors import Conflict, DriftlineError, InputError, NotFound, Unavailable
 from driftline.monitors.monitor import Monitor
 from driftline.objects.store import ObjectStore
 from driftline.runs.baseline import Baseline, load
 from driftline.runs.evaluate import Outcome, Question, evaluate, same_kind
-from driftline.runs.gather import Gathered, Job, Listing, gather, listing
-from driftline.runs.lease import LEASE, Passing, kept
+from driftline.runs.gather import Gathered, Job, gather, listing
+from driftline.runs.lease import Passing, kept
 from driftline.runs.oneoff import quality_monitor
 from driftline.runs.report import REPORT, About, report_files
 from driftline.schema import ProblemType
@@ -33,8 +33,6 @@ from driftline.wire import AlarmSpec, MonitorSpec, PlanFile
 
 MOST_PAGES: Final = 0.05
 """Where windows are long, a budget per month could allow a false alarm in every other one: not more than this."""
-_LEADING: Final = 40
-"""So many digits of a fingerprint tell inputs apart where a time follows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,100 +96,84 @@ def perform(
 ) -> Ran | None:
     """Look at the window, unless the same inputs were looked at before; None where there was nothing to do.
 
-    A failure is recorded with its reason in the ledger and does not stop other windows. What changed of the inputs
-    (late labels, late records) makes a new revision; with `again`, so do the same ones (the baseline may be another).
+    A failure, foreseen or not, is recorded with its reason in the ledger and does not stop other windows. What changed
+    of the inputs (late labels, late records) makes a new revision; with `again`, so do the same ones (the baseline may
+    be another).
 
     Args:
         asked: whether somebody asked for this window by hand, and the schedule does not know it: no alarm counts it.
+
+    Raises:
+        Unavailable: the objects cannot be listed, or the catalog does not answer.
+        Conflict: another worker took the run over.
     """
-    time = Passing(now)
-    found = listing(job, due, site.store, now)
-    known = _known(job, due, found, site.cache)
-    if not again and known is not None and not _owed(job, due, known, site, now):
-        return None
-    if _taken(site.catalog.ledger.latest(job.name, due.window), now):
-        return None
-    try:
-        gathered: Gathered | DriftlineError = gather(job, due, found, site.store, site.cache, progress)
-    except DriftlineError as why:
-        gathered = why
-    fingerprint = found.digest if isinstance(gathered, DriftlineError) else gathered.inputs.fingerprint or found.digest
-    _remember(job, due, found, fingerprint, site.cache)
-    if again:
-        fingerprint = f"{fingerprint[:_LEADING]}@{now:%Y%m%dT%H%M%S%f}"
-    elif not _owed(job, due, fingerprint, site, time.now()):
-        return None
-    ledger = site.catalog.ledger
-    run = ledger.claim(job.name, due, fingerprint, owner=site.owner, now=time.now(), lease=LEASE, asked=asked)
+    time, ledger = Passing(now), site.catalog.ledger
+    objects = listing(job, due, site.store, now).digest
+    run = ledger.claim(job.name, due, objects, owner=site.owner, now=time.now(), again=again, asked=asked)
     if run is None:
+        if now >= _settled_at(job, due):
+            ledger.close(job.name, due.window, objects)
         return None
-    if isinstance(gathered, DriftlineError):
-        return _failed(run, site, gathered, time.now())
-    with kept(run, ledger, time):
-        return _work(run, job, gathered, site, time, progress)
-
-
-def _known(job: Job, due: Due, found: Listing, cache: Path) -> str | None:
-    """The fingerprint of the inputs that this very listing gave before, without reading a record."""
+    if run.status is RunStatus.FAILED:
+        return Ran(run, failure=run.reason)
     try:
-        digest, fingerprint = _note(job, due, cache).read_text().split()
-    except (OSError, ValueError):
-        return None
-    return fingerprint if digest == found.digest else None
-
-
-def _remember(job: Job, due: Due, found: Listing, fingerprint: str, cache: Path) -> None:
-    note = _note(job, due, cache)
-    with suppress(OSError):  # without the note the window is read again, no more
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(f"{found.digest} {fingerprint}")
-
-
-def _note(job: Job, due: Due, cache: Path) -> Path:
-    return cache / NOTES / job.name / f"{due.window.start:%Y%m%dT%H%M%S}-{due.window.end:%Y%m%dT%H%M%S}"
-
-
-def _taken(latest: Run | None, now: datetime) -> bool:
-    """Whether another worker is at the window."""
-    if latest is None or latest.status is not RunStatus.RUNNING or latest.lease_expires_at is None:
-        return False
-    return latest.lease_expires_at > now
-
-
-def _owed(job: Job, due: Due, fingerprint: str, site: Site, now: datetime) -> bool:
-    """Whether the ledger still lacks a result for these inputs, and nobody else is at them."""
-    latest = site.catalog.ledger.latest(job.name, due.window)
-    if latest is None or latest.inputs is None:
-        return True
-    if _taken(latest, now):
-        return False
-    if latest.inputs != fingerprint and not latest.inputs.startswith(f"{fingerprint[:_LEADING]}@"):
-        return True
-    if latest.status is RunStatus.FAILED:
-        return latest.retry_at is not None and latest.retry_at <= now
-    return latest.status is not RunStatus.DONE
-
-
-def _work(run: Run, job: Job, gathered: Gathered, site: Site, time: Passing, progress: Progress | None) -> Ran:
-    try:
-        question = question_of(job, _alarms(job, site.catalog))
-        outcome = evaluate(question, gathered.dataset, site.engine, progress)
-        about = About(job.name, job.spec.endpoint, run.due.scheduled_at)
-        files = report_files(outcome, question, gathered.inputs, about, time.now())
-        key = _publish(files, job, run, site.store)
-        site.catalog.ledger.finish(run, _recorded(outcome, gathered, key), time.now())
+        with kept(run, ledger, time):
+            new = _work(run, job, site, time, again=again, progress=progress)
+    except Conflict:
+        raise
     except DriftlineError as why:
-        return _failed(run, site, why, time.now())
-    return Ran(site.catalog.ledger.run(run.id), tuple(site.catalog.alarms.settle(job.name, time.now())))
+        return _failed(run, site, str(why), Cause.OUTSIDE if isinstance(why, Unavailable) else Cause.INPUTS, time)
+    except OSError as why:
+        return _failed(run, site, _crash(why), Cause.OUTSIDE, time)
+    except Exception as why:  # noqa: BLE001  what nobody foresaw must end in the ledger, or it is tried for ever
+        return _failed(run, site, _crash(why), Cause.CRASH, time)
+    except BaseException as why:  # somebody ends the process: nobody has to wait for the end of its lease
+        with suppress(DriftlineError):
+            _failed(run, site, f"the work was ended ({type(why).__name__})", Cause.OUTSIDE, time)
+        raise
+    if not new:
+        return None
+    return Ran(ledger.run(run.id), tuple(site.catalog.alarms.settle(job.name, time.now())))
+
+
+def _settled_at(job: Job, due: Due) -> datetime:
+    """From when on nothing can change the inputs: the hour in which labels were late at last is over."""
+    last = job.schedule.ready_at(due.scheduled_at) + job.schedule.late
+    return last.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+
+def _work(run: Run, job: Job, site: Site, time: Passing, *, again: bool, progress: Progress | None) -> bool:
+    """Read, judge, report, record; False where the inputs turned out to say what they said before."""
+    ledger = site.catalog.ledger
+    # Listed again: until the claim, another worker may have looked at more than was listed before it.
+    found = listing(job, run.due, site.store, time.now())
+    gathered = gather(job, run.due, found, site.store, site.cache, progress)
+    if not ledger.identify(run, found.digest, gathered.inputs.fingerprint or found.digest, again=again):
+        return False
+    question = question_of(job, _alarms(job, site.catalog))
+    outcome = evaluate(question, gathered.dataset, site.engine, progress)
+    about = About(job.name, job.spec.endpoint, run.due.scheduled_at)
+    files = report_files(outcome, question, gathered.inputs, about, time.now())
+    ledger.extend(run, time.now())  # whoever has lost the run writes over nobody's report
+    key = _publish(files, job, run, site.store)
+    ledger.finish(run, _recorded(outcome, gathered, key), time.now())
+    return True
+
+
+def _failed(run: Run, site: Site, reason: str, cause: Cause, time: Passing) -> Ran:
+    site.catalog.ledger.fail(run, reason, time.now(), cause)
+    failed = site.catalog.ledger.run(run.id)
+    return Ran(failed, failure=failed.reason)
+
+
+def _crash(why: Exception) -> str:
+    """What broke down, and where: nobody has written a message for it."""
+    [*_, last] = extract_tb(why.__traceback__)
+    return f"{type(why).__name__}: {why or 'no message'} ({Path(last.filename).name}, line {last.lineno})"
 
 
 def _alarms(job: Job, catalog: Catalog) -> list[AlarmSpec]:
     return [alarm for alarm in catalog.declared.alarms().values() if alarm.monitor == job.name]
-
-
-def _failed(run: Run, site: Site, why: DriftlineError, now: datetime) -> Ran:
-    site.catalog.ledger.fail(run, str(why), now, permanent=not isinstance(why, Unavailable))
-    return Ran(site.catalog.ledger.run(run.id), failure=str(why))
 
 
 def _recorded(outcome: Outcome, gathered: Gathered, key: str) -> Recorded:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from driftline.catalog.catalog import Catalog
-from driftline.catalog.ledger import ATTEMPTS, LEASE, Measured, Outcome, Run, RunStatus
+from driftline.catalog.ledger import ATTEMPTS, CRASHES, LEASE, Cause, Measured, Outcome, Run, RunStatus
 from driftline.constraints import Verdict
 from driftline.errors import Conflict, NotFound
 from driftline.metrics.metric import Estimate, Measurement
@@ -24,9 +24,9 @@ MONITOR = "inputs-daily"
 
 
 def claim(
-    catalog: Catalog, inputs: str = "a", *, owner: str = "one", now: datetime = NOW, due: Due = DUE
+    catalog: Catalog, listing: str = "a", *, owner: str = "one", now: datetime = NOW, due: Due = DUE
 ) -> Run | None:
-    return catalog.ledger.claim(MONITOR, due, inputs, owner=owner, now=now)
+    return catalog.ledger.claim(MONITOR, due, listing, owner=owner, now=now)
 
 
 def claimed(catalog: Catalog, *arguments: Any, **options: Any) -> Run:
@@ -48,12 +48,12 @@ def test_a_window_under_a_lease_is_not_given_away(applied: Catalog) -> None:
     assert claim(applied, "b", owner="two") is None
 
 
-def test_the_same_inputs_twice_do_nothing(applied: Catalog) -> None:
+def test_the_same_objects_twice_do_nothing(applied: Catalog) -> None:
     applied.ledger.finish(claimed(applied), Outcome(Verdict.HOLDS), NOW)
     assert claim(applied, now=NOW + DAY) is None
 
 
-def test_other_inputs_make_a_new_revision(applied: Catalog) -> None:
+def test_other_objects_make_a_new_revision(applied: Catalog) -> None:
     applied.ledger.finish(claimed(applied), Outcome(Verdict.HOLDS), NOW)
     run = claimed(applied, "b")
     assert run.revision == 1
@@ -80,41 +80,110 @@ def test_a_lease_can_be_extended(applied: Catalog) -> None:
     assert claim(applied, owner="two", now=NOW + LEASE) is None
 
 
-def test_a_failed_run_is_tried_again_after_a_pause_that_grows(applied: Catalog) -> None:
-    now = NOW
-    for attempt in range(1, ATTEMPTS + 1):
-        run = claimed(applied, now=now)
-        assert run.attempts == attempt
-        applied.ledger.fail(run, "no memory", now)
-        assert claim(applied, now=now) is None
-        now += timedelta(minutes=4**attempt)
-    assert claim(applied, now=now + DAY) is None, "the attempts are used up"
-    failed = applied.ledger.runs()[0]
-    assert (failed.status, failed.reason) == (RunStatus.FAILED, "no memory")
+def test_while_something_outside_does_not_answer_a_run_is_tried_for_about_a_week(applied: Catalog) -> None:
+    now, tried = NOW, []
+    while (run := claim(applied, now=now)) is not None:
+        tried.append(now - NOW)
+        applied.ledger.fail(run, "no answer", now, Cause.OUTSIDE)
+        retry_at = applied.ledger.run(run.id).retry_at
+        if retry_at is not None:
+            assert claim(applied, "b", now=now) is None, "there is a pause, whatever there is to read by now"
+        now = retry_at or now + DAY
+    assert len(tried) == ATTEMPTS
+    assert [at.total_seconds() // 60 for at in tried[:6]] == [0, 1, 5, 21, 81, 141]
+    assert 6 * DAY < tried[-1] < 8 * DAY
+    [failed] = applied.ledger.runs()
+    assert (failed.status, failed.reason) == (RunStatus.FAILED, f"given up after {ATTEMPTS} attempts: no answer")
     assert claimed(applied, "b", now=now).revision == 1, "other inputs are another chance"
 
 
-def test_a_permanent_failure_is_not_tried_again(applied: Catalog) -> None:
-    applied.ledger.fail(claimed(applied), "the baseline is of another model", NOW, permanent=True)
+def test_a_run_that_breaks_down_is_given_up_soon(applied: Catalog) -> None:
+    now = NOW
+    for _ in range(CRASHES):
+        applied.ledger.fail(claimed(applied, now=now), "MemoryError", now, Cause.CRASH)
+        now += DAY
+    assert claim(applied, now=now) is None
+    assert [run.reason for run in applied.ledger.runs()] == ["given up after 3 attempts: MemoryError"]
+
+
+def test_a_run_that_failed_of_its_inputs_is_not_tried_again(applied: Catalog) -> None:
+    applied.ledger.fail(claimed(applied), "the baseline is of another model", NOW, Cause.INPUTS)
     assert claim(applied, now=NOW + DAY) is None
+    assert [run.reason for run in applied.ledger.runs()] == ["the baseline is of another model"]
 
 
 def test_a_run_whose_workers_die_is_given_up(applied: Catalog) -> None:
     now = NOW
-    for _ in range(ATTEMPTS):
+    for _ in range(CRASHES):
         claimed(applied, now=now)
         now += LEASE
-    assert claim(applied, now=now) is None
-    assert (
-        applied.ledger.runs(status=RunStatus.FAILED)[0].reason
-        == "given up after 3 attempts: the last worker, one, never reported back"
-    )
+    told = claimed(applied, now=now)
+    assert told.status is RunStatus.FAILED, "who finds that out hears of it"
+    assert told.reason == "given up after 3 attempts: worker one never reported back"
+    assert claim(applied, now=now + DAY) is None
+
+
+def test_a_worker_that_dies_in_a_long_outage_is_one_crash_not_the_end(applied: Catalog) -> None:
+    now = NOW
+    for _ in range(10):
+        applied.ledger.fail(claimed(applied, now=now), "no answer", now, Cause.OUTSIDE)
+        now += timedelta(hours=1)
+    claimed(applied, now=now)  # and never heard of again
+    assert claimed(applied, owner="two", now=now + LEASE).status is RunStatus.RUNNING
+
+
+def test_objects_that_say_the_same_as_before_leave_no_revision(applied: Catalog) -> None:
+    first = claimed(applied)
+    assert applied.ledger.identify(first, "a", "rows")
+    applied.ledger.finish(first, Outcome(Verdict.HOLDS), NOW)
+    assert not applied.ledger.identify(claimed(applied, "b"), "c", "rows")
+    [left] = applied.ledger.runs()
+    assert (left.id, left.status, left.listing, left.inputs) == (first.id, RunStatus.DONE, "c", "rows")
+    assert claim(applied, "c") is None, "what was found out is remembered"
+    assert applied.ledger.identify(claimed(applied, "d"), "d", "other rows")
+    assert [run.revision for run in applied.ledger.runs()] == [1, 0]
+
+
+def test_who_has_lost_a_run_takes_no_revision_back(applied: Catalog) -> None:
+    first = claimed(applied)
+    applied.ledger.identify(first, "a", "rows")
+    applied.ledger.finish(first, Outcome(Verdict.HOLDS), NOW)
+    slow = claimed(applied, "b")
+    claimed(applied, "b", owner="two", now=NOW + LEASE)
+    with pytest.raises(Conflict, match="taken over"):
+        applied.ledger.identify(slow, "b", "rows")
+    assert [run.status for run in applied.ledger.runs()] == [RunStatus.RUNNING, RunStatus.DONE]
+
+
+def test_again_is_a_revision_although_nothing_has_changed(applied: Catalog) -> None:
+    applied.ledger.finish(claimed(applied), Outcome(Verdict.HOLDS), NOW)
+    run = applied.ledger.claim(MONITOR, DUE, "a", owner="one", now=NOW, again=True)
+    assert run is not None
+    assert applied.ledger.identify(run, "a", "rows", again=True)
+    assert run.revision == 1
+    assert applied.ledger.claim(MONITOR, DUE, "a", owner="two", now=NOW, again=True) is None, "somebody is at it"
+
+
+def test_a_window_is_open_until_nothing_can_change_it(applied: Catalog) -> None:
+    ledger = applied.ledger
+    ledger.record_due(MONITOR, [DUE], NOW)
+    ledger.close(MONITOR, DUE.window, "a")
+    assert ledger.open_windows(MONITOR) == [DUE], "it has no result"
+    run = claimed(applied)
+    ledger.fail(run, "no answer", NOW, Cause.OUTSIDE)
+    ledger.close(MONITOR, DUE.window, "a")
+    assert ledger.open_windows(MONITOR) == [DUE], "it is tried again"
+    ledger.finish(claimed(applied, now=NOW + DAY), Outcome(Verdict.HOLDS), NOW)
+    ledger.close(MONITOR, DUE.window, "b")
+    assert ledger.open_windows(MONITOR) == [DUE], "there is more to read than was read"
+    ledger.close(MONITOR, DUE.window, "a")
+    assert ledger.open_windows(MONITOR) == []
 
 
 def test_a_window_can_be_noted_as_due_before_anybody_works_on_it(applied: Catalog) -> None:
     assert applied.ledger.record_due(MONITOR, [DUE], NOW) == 1
     assert applied.ledger.record_due(MONITOR, [DUE], NOW) == 0
-    assert applied.ledger.runs(status=RunStatus.DUE)[0].window == DUE.window
+    assert [(run.status, run.window) for run in applied.ledger.runs()] == [(RunStatus.DUE, DUE.window)]
     assert claimed(applied).revision == 0
     assert applied.ledger.last_scheduled(MONITOR) == NOW
 
@@ -210,4 +279,4 @@ def test_a_window_asked_for_by_hand_is_neither_history_nor_the_last_scheduled(ap
     applied.ledger.finish(asked, Outcome(Verdict.VIOLATED), NOW + DAY)
     assert [run.window for run in applied.ledger.history(MONITOR)] == [DUE.window]
     assert applied.ledger.last_scheduled(MONITOR) == NOW
-    assert [run.asked for run in applied.ledger.runs(after=NOW)] == [True]
+    assert [run.asked for run in applied.ledger.runs()] == [True, False]

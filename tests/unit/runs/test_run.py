@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from driftline.catalog.ledger import Outcome, Run, RunStatus
+from driftline.catalog.ledger import LEASE, Outcome, Run, RunStatus
 from driftline.constraints import Verdict
 from driftline.errors import Conflict, InputError
 from driftline.runs.gather import Listing
-from driftline.runs.lease import LEASE, Passing, kept
+from driftline.runs.lease import Passing, kept
 from driftline.windows import Due, Window, parse_window
 from driftline.worker import run_window
 
@@ -240,13 +240,12 @@ VICTIM = """
 import sys, time
 from datetime import datetime
 from driftline.assemble import opened
-from driftline.runs.gather import Listing
-from driftline.runs.lease import LEASE, Passing, kept
+from driftline.runs.lease import Passing, kept
 from driftline.windows import Due, parse_window
 now = datetime.fromisoformat(sys.argv[1])
 window = parse_window("2026-03-01/P1D")
 with opened() as app:
-    run = app.catalog.ledger.claim("truth", Due(window.end, window), "x", owner="victim", now=now, lease=LEASE)
+    run = app.catalog.ledger.claim("truth", Due(window.end, window), "x", owner="victim", now=now)
     with kept(run, app.catalog.ledger, Passing(now)):
         print("at it", flush=True)
         time.sleep(60)

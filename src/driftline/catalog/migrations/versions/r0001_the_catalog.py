@@ -63,10 +63,12 @@ def _runs() -> None:
         _column("window_end", _TIME),
         _column("revision", sa.Integer),
         _column("status", sa.String(16)),
+        sa.Column("listing", sa.String(64)),
         sa.Column("inputs", sa.String(64)),
         sa.Column("owner", sa.String(255)),
         sa.Column("lease_expires_at", _TIME),
         _column("attempts", sa.Integer),
+        _column("crashes", sa.Integer),
         sa.Column("retry_at", _TIME),
         _column("created_at", _TIME),
         sa.Column("started_at", _TIME),
@@ -77,12 +79,13 @@ def _runs() -> None:
         sa.Column("rows", sa.BigInteger),
         sa.Column("coverage", sa.Double),
         _column("asked", sa.Boolean),
+        _column("open", sa.Boolean),
         sa.UniqueConstraint(
             "monitor", "window_start", "window_end", "revision", name="uq_runs_monitor_window_start_window_end_revision"
         ),
     )
     op.create_index("ix_runs_monitor_scheduled_at", "runs", ["monitor", "scheduled_at"])
-    op.create_index("ix_runs_status_scheduled_at", "runs", ["status", "scheduled_at"])
+    op.create_index("ix_runs_monitor_open", "runs", ["monitor", "open"])
     op.create_table(
         "measurements",
         *_id("measurements"),

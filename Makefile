@@ -20,7 +20,7 @@ check: setup  ## style, types, floors, examples in docstrings, laws
 	$(BIN)/pytest -q -n auto src tests/laws
 
 test: check  ## everything that must be true
-	$(BIN)/pytest -q -n auto tests --ignore tests/laws
+	$(BIN)/pytest -q -n auto --dist loadgroup tests --ignore tests/laws
 
 demo: setup  ## the main job on real data, in under two minutes
 	$(BIN)/driftline demo --output demo

@@ -1,24 +1,157 @@
-"""Every engine there is, and tables to fold."""
+"""Every engine there is, with a real Spark cluster on loopback, and tables to fold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyspark
 import pytest
 
 from driftline.dataset.dataset import Table
 from driftline.engines.engine import Engine
+from driftline.engines.java import java_home
 from driftline.engines.local import LocalEngine
+from driftline.engines.session import session
+from driftline.engines.spark import SparkEngine
+
+on_spark = pytest.mark.xdist_group("spark")
+"""One cluster for all: its tests go to one process."""
 
 
-@pytest.fixture(params=["local", "local with one thread"])
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if {"cluster", "connect"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(on_spark)
+
+
+@dataclass(slots=True)
+class Cluster:
+    """A standalone Spark cluster: each of its processes has a process group with its executors."""
+
+    folder: Path
+    port: int
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"spark://127.0.0.1:{self.port}"
+
+    def start(self, name: str, *command: str) -> None:
+        home = Path(str(pyspark.__file__)).parent
+        environ = {
+            **os.environ,
+            "JAVA_HOME": str(java_home(os.environ, self.folder)),
+            "PYSPARK_PYTHON": sys.executable,
+            "SPARK_HOME": str(home),
+            "SPARK_LOCAL_DIRS": str(self.folder / "local"),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+        }
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self.running[name] = subprocess.Popen(
+                [str(home / "bin" / "spark-class"), *command],
+                env=environ,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def start_worker(self, name: str) -> None:
+        options = ("--host", "127.0.0.1", "--cores", "1", "--memory", "1g", "--webui-port", "0")
+        place = ("--work-dir", str(self.folder / name))
+        self.start(name, "org.apache.spark.deploy.worker.Worker", *options, *place, self.url)
+
+    def kill(self, name: str) -> None:
+        """As when the machine loses power: the process and its executors are gone at once."""
+        process = self.running.pop(name)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def wait_for(self, port: int, name: str) -> None:
+        for _ in range(600):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+            assert self.running[name].poll() is None, (self.folder / f"{name}.log").read_text()
+            time.sleep(0.1)
+        pytest.fail(f"{name} did not come up: {(self.folder / f'{name}.log').read_text()}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def processes() -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory(prefix="driftline-spark-", ignore_cleanup_errors=True) as folder:
+        cluster = Cluster(Path(folder), free_port())
+        try:
+            yield cluster
+        finally:
+            for name in list(cluster.running):
+                cluster.kill(name)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A master and two workers of one core each."""
+    with processes() as found:
+        master = ("--host", "127.0.0.1", "--port", str(found.port), "--webui-port", "0")
+        found.start("master", "org.apache.spark.deploy.master.Master", *master)
+        found.start_worker("one")
+        found.start_worker("two")
+        found.wait_for(found.port, "master")
+        yield found
+
+
+@pytest.fixture(scope="session")
+def on_cluster(cluster: Cluster) -> Iterator[Any]:
+    """A session on the cluster."""
+    with session(cluster.url, cluster.folder) as spark:
+        yield spark
+
+
+@pytest.fixture(scope="session")
+def connect() -> Iterator[str]:
+    """The URL of a Spark Connect server."""
+    with processes() as found:
+        settings = {
+            "spark.connect.grpc.binding.address": "127.0.0.1",
+            "spark.connect.grpc.binding.port": str(found.port),
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.ui.enabled": "false",
+        }
+        options: Sequence[str] = [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
+        server = ("--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal")
+        found.start("connect", "org.apache.spark.deploy.SparkSubmit", "--master", "local[2]", *options, *server)
+        found.wait_for(found.port, "connect")
+        yield f"sc://127.0.0.1:{found.port}"
+
+
+@pytest.fixture(params=["local", "local with one thread", pytest.param("spark", marks=on_spark)])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     scratch = tmp_path / "scratch"
-    yield LocalEngine(threads=1 if "one" in request.param else None, scratch=scratch)
+    if request.param == "spark":
+        yield SparkEngine(request.getfixturevalue("on_cluster"), scratch=scratch, bucket_rows=1000)
+    else:
+        yield LocalEngine(threads=1 if "one" in request.param else None, scratch=scratch)
     if scratch.exists():
         assert list(scratch.iterdir()) == [], "scratch files were left behind"
 

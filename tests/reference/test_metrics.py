@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from scipy import stats
+from scipy import special, stats
 from sklearn import metrics as sk
 
 from driftline.errors import Undefined
-from driftline.metrics import classification, column, drift, multiclass, ranking, regression
+from driftline.metrics import classification, column, drift, multiclass, ranking, regression, tails
+from driftline.metrics.interval import binomial
 from driftline.metrics.metric import Metric
 from driftline.states.column import Column, ColumnState
 from driftline.states.contingency import Contingency, ContingencyState
@@ -221,6 +222,25 @@ def test_the_interval_of_a_share_is_that_of_scipy() -> None:
     estimate = column.completeness(state, confidence=0.95)
     expected = stats.binomtest(30, 34).proportion_ci(0.95, "wilson")
     assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("hits", "rows"), [(29, 30), (1, 3000), (999, 1000), (150, 300)])
+def test_far_out_the_interval_of_a_share_covers_the_exact_one(hits: int, rows: int) -> None:
+    ours = binomial(hits / rows, rows, 0.9999)
+    exact = stats.binomtest(hits, rows).proportion_ci(0.9999, "exact")
+    wilson = stats.binomtest(hits, rows).proportion_ci(0.9999, "wilson")
+    assert ours.low == pytest.approx(min(exact.low, wilson.low), rel=1e-7)
+    assert ours.high == pytest.approx(max(exact.high, wilson.high), rel=1e-7)
+
+
+@pytest.mark.parametrize("tail", [1e-9, 1e-5, 0.02])
+@pytest.mark.parametrize("shape", [0.3, 4.0, 700.0])
+def test_quantiles_are_those_of_scipy(tail: float, shape: float) -> None:
+    for other in (0.2, 5.0, 2e5):
+        expected = special.betaincinv(shape, other, tail)
+        if expected > 1e-200:
+            assert tails.beta_quantile(tail, shape, other) == pytest.approx(expected, rel=1e-7)
+    assert tails.student_quantile(tail, shape) == pytest.approx(-special.stdtrit(shape, tail), rel=1e-7)
 
 
 def test_shares_print_as_in_model_monitor() -> None:

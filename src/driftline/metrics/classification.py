@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from driftline.errors import Undefined
-from driftline.metrics.interval import effective, score, wilson
+from driftline.metrics.interval import binomial, effective, score
 from driftline.metrics.metric import Estimate, metric
 from driftline.states.contingency import ContingencyState
 
@@ -205,7 +205,7 @@ def _rows(state: ContingencyState) -> int:
 def _share(state: ContingencyState, some: int, whole: int, why_not: str, confidence: float) -> Estimate:
     if whole == 0:
         raise Undefined(why_not)
-    return wilson(some / whole, effective(whole, state.total.w, state.w2), confidence)
+    return binomial(some / whole, effective(whole, state.total.w, state.w2), confidence)
 
 
 def _no_label(positive: str) -> str:

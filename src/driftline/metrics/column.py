@@ -7,7 +7,7 @@ from math import sqrt
 import numpy as np
 
 from driftline.errors import InputError, Undefined
-from driftline.metrics.interval import effective, normal, positive, wilson
+from driftline.metrics.interval import binomial, effective, normal, positive, wilson
 from driftline.metrics.metric import Estimate, exactly, metric
 from driftline.states.column import ColumnState
 from driftline.states.counts import CountsState
@@ -61,8 +61,8 @@ def domain_share(column: ColumnState, domain: frozenset[str], *, confidence: flo
     foreign = sum(count.w for value, count in column.values.values.items() if value not in domain)
     guess = known / (known + foreign) if known + foreign else 0.5
     rows_told = effective(present, column.rows.w, column.rows.w2)
-    at_least = wilson(known / present, rows_told, confidence)
-    at_most = wilson(1 - foreign / present, rows_told, confidence)
+    at_least = binomial(known / present, rows_told, confidence)
+    at_most = binomial(1 - foreign / present, rows_told, confidence)
     value = min(max(guess, at_least.value), at_most.value)
     return Estimate(value, at_least.low, at_most.high)
 
@@ -198,7 +198,7 @@ def coverage(labels: CountsState, sampled: RowsState, *, confidence: float) -> E
 
 def _share(some: int, all_: int, sampled: RowsState, confidence: float) -> Estimate:
     # One division of integers is correctly rounded: it prints as Model Monitor prints it.
-    return wilson(some / all_, effective(all_, sampled.w, sampled.w2), confidence)
+    return binomial(some / all_, effective(all_, sampled.w, sampled.w2), confidence)
 
 
 def _present(column: ColumnState) -> int:

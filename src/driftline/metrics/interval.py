@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from driftline.errors import InputError
 from driftline.metrics.metric import Estimate, exactly
+from driftline.metrics.tails import beta_quantile, student_quantile
 
 Floats = npt.NDArray[np.float64]
 
@@ -23,6 +24,8 @@ FEWEST_FOR_DEVIATION: Final = 200
 """Model Monitor writes no standard deviation for fewer rows."""
 _SPREAD_OF_DRAWS: Final = 0.5  # sqrt((1 - 0.8) / 0.8)
 _LARGEST: Final = sys.float_info.max
+_SURE: Final = 0.99  # up to here the score interval is good everywhere, and the normal quantile for all else
+_MANY: Final = 1000  # rows of either sort, from which on it is good at any confidence
 
 
 def z(confidence: float) -> float:
@@ -57,11 +60,18 @@ def normal(value: float, error: float, confidence: float, *, low: float = -inf, 
     return _ordered(value, max(low, value - reach), min(high, value + reach))
 
 
-def positive(value: float, error: float, confidence: float) -> Estimate:
-    """Normal on the logarithm: for what cannot be negative, such as a standard deviation or a mean error."""
+def positive(value: float, error: float, confidence: float, freedom: float = inf) -> Estimate:
+    """Normal on the logarithm: for what cannot be negative, such as a standard deviation or a mean error.
+
+    Args:
+        value, error: the number and its standard error.
+        confidence: of the interval.
+        freedom: on how many degrees of freedom the standard error rests; the fewer, the wider (Student), if
+            `confidence` is far out in the tail.
+    """
     if value <= 0.0 or error == 0.0:
         return Estimate(value, value, value) if error == 0.0 else normal(value, error, confidence, low=0.0)
-    reach = z(confidence) * error / value
+    reach = _student(confidence, freedom) * error / value
     return _ordered(value, value * _exp(-reach), value * _exp(reach))
 
 
@@ -81,8 +91,25 @@ def wilson(share: float, rows: float, confidence: float) -> Estimate:
     return _ordered(share, low, high)
 
 
+def binomial(share: float, rows: float, confidence: float) -> Estimate:
+    """The interval of a share: Wilson's, and at high confidence at least the exact one (Clopper and Pearson, 1934).
+
+    A false-alarm budget asks for confidences at which a single row of a rare sort would lie beyond the score interval.
+
+    >>> round(wilson(29 / 30, 30, 0.9999).high, 4), round(binomial(29 / 30, 30, 0.9999).high, 6)
+    (0.998, 0.999998)
+    """
+    estimate = wilson(share, rows, confidence)
+    hits, misses = rows * share, rows * (1.0 - share)
+    if confidence <= _SURE or not 0.0 < min(hits, misses) <= _MANY:
+        return estimate
+    tail = (1.0 - confidence) / 2
+    low, high = beta_quantile(tail, hits, misses + 1), 1.0 - beta_quantile(tail, misses, hits + 1)
+    return _ordered(share, min(estimate.low, low), max(estimate.high, high))
+
+
 def score(value: float, variance: float, fallback: float, confidence: float) -> Estimate:
-    """Wilson's interval for what is not a plain share but lives in [0, 1], such as F1.
+    """The interval of a share for what is none but lives in [0, 1], such as F1.
 
     It uses the number of rows at which a share of this value would vary as much.
 
@@ -92,14 +119,14 @@ def score(value: float, variance: float, fallback: float, confidence: float) -> 
         confidence: of the interval.
     """
     if 0.0 < value < 1.0 and variance > 0.0:
-        return wilson(value, value * (1 - value) / variance, confidence)
-    return wilson(value, fallback, confidence)
+        return binomial(value, value * (1 - value) / variance, confidence)
+    return binomial(value, fallback, confidence)
 
 
-def logit(value: float, variance: float, confidence: float) -> Estimate:
-    """Normal on the log odds: for numbers in (0, 1) whose distribution leans near the ends, such as AUC."""
+def logit(value: float, variance: float, confidence: float, freedom: float = inf) -> Estimate:
+    """Normal (Student, with few degrees of freedom) on the log odds: for what leans near 0 and 1, such as AUC."""
     odds = log(value / (1 - value))
-    reach = z(confidence) * sqrt(variance) / (value * (1 - value))
+    reach = _student(confidence, freedom) * sqrt(variance) / (value * (1 - value))
     return _ordered(value, 1 / (1 + _exp(reach - odds)), 1 / (1 + _exp(-reach - odds)))
 
 
@@ -162,6 +189,11 @@ def standard_deviation(estimate: Estimate, confidence: float, rows: float) -> fl
         return None
     error = (estimate.high - estimate.low) / (2 * z(confidence))
     return _SPREAD_OF_DRAWS * error
+
+
+def _student(confidence: float, freedom: float) -> float:
+    """The quantile of a standard error that is itself an estimate: it shows far out in the tail, and there only."""
+    return z(confidence) if confidence <= _SURE else student_quantile((1.0 - confidence) / 2, max(1.0, freedom))
 
 
 def _ordered(value: float, low: float, high: float) -> Estimate:

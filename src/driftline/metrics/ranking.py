@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from typing import Final
 
 import numpy as np
 
 from driftline.errors import Undefined
-from driftline.metrics.interval import Floats, corrected, effective, logit, positive, sums, wilson
+from driftline.metrics.interval import Floats, binomial, corrected, effective, logit, positive, sums
 from driftline.metrics.metric import Estimate, metric
 from driftline.states.histogram import HistogramState
 from driftline.states.rows import ONE
@@ -68,8 +68,9 @@ def pr_curve(state: ScoresState, *, points: int | None = None) -> PrCurve:
 def auc(state: ScoresState, *, confidence: float) -> Estimate:
     """Area under the ROC curve: how often a positive scores higher than a negative, ties counting half.
 
-    The interval is DeLong's on the log odds. Where a bucket of the histogram holds more than one score, the pairs
-    inside of it could fall either way: the interval is wider by half their share.
+    The interval is DeLong's on the log odds, beyond 99 % with Student's quantile, for a rare class leaves few degrees
+    of freedom. Where a bucket of the histogram holds more than one score, the pairs inside of it could fall either
+    way: the interval is wider by half their share.
 
     Raises:
         Undefined: one class only.
@@ -82,11 +83,17 @@ def auc(state: ScoresState, *, confidence: float) -> Estimate:
     p, q = table.positive / table.positive.sum(), table.negative / table.negative.sum()
     n, m = (float(side.sum()) * table.design for side in (table.positive, table.negative))
     if min(n, m) < 2.0 or not 0.0 < value < 1.0:
-        estimate = wilson(value, min(n, m), confidence)
+        estimate = binomial(value, min(n, m), confidence)
     else:
         beating = np.cumsum(p) - p / 2  # share of the positives that score higher than a negative of this score
-        variance = _variance(beaten / table.negative.sum(), p) / (n - 1) + _variance(beating, q) / (m - 1)
-        estimate = _logit_or_wilson(value, variance, min(n, m), confidence)
+        of_positives, of_negatives = (
+            _variance(beaten / table.negative.sum(), p) / (n - 1),
+            _variance(beating, q) / (m - 1),
+        )
+        variance = of_positives + of_negatives
+        slack = of_positives**2 / (n - 1) + of_negatives**2 / (m - 1)  # Welch and Satterthwaite, for a rare class
+        freedom = variance**2 / slack if slack > 0.0 else inf
+        estimate = _logit_or_share(value, variance, min(n, m), confidence, freedom)
     unsure = float(np.sum(p * q)) / 2 if table.coarse else 0.0
     return Estimate(value, max(0.0, estimate.low - unsure), min(1.0, estimate.high + unsure))
 
@@ -109,7 +116,7 @@ def au_prc(state: ScoresState, *, confidence: float) -> Estimate:
     loss = _from_here(table.positive * hits / all_**2)
     by_positive, by_negative = (precisions + gain - value) / positives, -loss / positives
     variance = float(np.sum(table.positive * by_positive**2) + np.sum(table.negative * by_negative**2))
-    return _logit_or_wilson(value, variance / table.design, positives * table.design, confidence)
+    return _logit_or_share(value, variance / table.design, positives * table.design, confidence)
 
 
 @metric(unit="nats", better="lower", low=0.0, source="Good, JRSS B 14, 1952")
@@ -201,10 +208,10 @@ def _places(histogram: HistogramState) -> tuple[Floats, Floats]:
     )
 
 
-def _logit_or_wilson(value: float, variance: float, rows: float, confidence: float) -> Estimate:
+def _logit_or_share(value: float, variance: float, rows: float, confidence: float, freedom: float = inf) -> Estimate:
     if 0.0 < value < 1.0 and variance > 0.0:
-        return logit(value, variance, confidence)
-    return wilson(value, rows, confidence)
+        return logit(value, variance, confidence, freedom)
+    return binomial(value, rows, confidence)
 
 
 def _variance(values: Floats, shares: Floats) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import sqrt
+from math import inf, sqrt
 from typing import Final
 
 from driftline.errors import Undefined
@@ -25,14 +25,16 @@ def mae(state: ResidualsState, *, confidence: float) -> Estimate:
         Undefined: no row has both a label and a prediction.
     """
     mean = _mean(state, state.abs_e)
-    return positive(float(mean), _error(state, _mean(state, state.e2) - mean**2), confidence)
+    square = _mean(state, state.e2)
+    return positive(float(mean), _error(state, square - mean**2), confidence, _carrying(state, mean, square))
 
 
 @metric(unit="of the label, squared", better="lower", low=0.0, source=_SOURCE)
 def mse(state: ResidualsState, *, confidence: float) -> Estimate:
     """Mean squared error: the mean of (prediction - label)²."""
     mean = _mean(state, state.e2)
-    return positive(float(mean), _error(state, _mean(state, state.e4) - mean**2), confidence)
+    square = _mean(state, state.e4)
+    return positive(float(mean), _error(state, square - mean**2), confidence, _carrying(state, mean, square) / 2)
 
 
 @metric(unit="of the label", better="lower", low=0.0, source=_SOURCE)
@@ -59,28 +61,41 @@ def r2(state: ResidualsState, *, confidence: float) -> Estimate:
     if lost == 0:
         return exactly(value)
     if state.effective <= 2.0:
-        return _below_one(value, float("inf"), confidence)
-    error = sqrt(_ratio_variance(state, lost, variance) / state.effective)
-    return _below_one(value, error, confidence)
+        return _below_one(value, inf, confidence)
+    influence, tailed = _ratio_variance(state, lost, variance)
+    return _below_one(value, sqrt(influence / state.effective), confidence, state.effective / tailed / 2)
 
 
-def _below_one(value: float, error: float, confidence: float) -> Estimate:
+def _below_one(value: float, error: float, confidence: float, freedom: float = inf) -> Estimate:
     """The interval of 1 - x, where x is positive and `error` is the standard error of ln x."""
     x = 1.0 - value
-    mirrored = positive(x, x * error, confidence)
+    mirrored = positive(x, x * error, confidence, freedom)
     return Estimate(value, min(value, 1.0 - mirrored.high), max(value, 1.0 - mirrored.low))
 
 
-def _ratio_variance(state: ResidualsState, lost: Fraction, variance: Fraction) -> float:
-    """Variance of one row's influence on ln(lost / variance): e²/lost - (y - mean)²/variance."""
+def _ratio_variance(state: ResidualsState, lost: Fraction, variance: Fraction) -> tuple[float, float]:
+    """Variance of one row's influence on ln(lost / variance), which is e²/lost - (y - mean)²/variance.
+
+    And the larger of the kurtosis of e and that of y: so many rows tell as much as one of a plain shape.
+    """
     mean = Fraction(state.y.s1, state.y.w << UNIT)
     e4 = _mean(state, state.e4) / lost**2
     if mean**2 > variance * int(_FAR):
-        return float(e4) - 1.0 + 2.0
+        return float(e4) - 1.0 + 2.0, max(float(e4), 3.0)
     y2, y3, y4 = (_mean(state, power) for power in (state.y2, state.y3, state.y4))
     fourth = y4 - 4 * mean * y3 + 6 * mean**2 * y2 - 3 * mean**4
     both = _mean(state, state.e2y2) - 2 * mean * _mean(state, state.e2y) + mean**2 * lost
-    return max(0.0, float(e4 - 2 * both / (lost * variance) + fourth / variance**2))
+    tailed = fourth / variance**2
+    return max(0.0, float(e4 - 2 * both / (lost * variance) + tailed)), float(max(e4, tailed))
+
+
+def _carrying(state: ResidualsState, mean: Fraction, square: Fraction) -> float:
+    """On how many degrees of freedom the standard error of a mean rests: large errors that are few leave few.
+
+    Satterthwaite's are 2n / (kurtosis - 1): of normal errors 0.7 n for the mean of |e|, n / 7 for that of e². The share
+    of rows that carry the mean, mean² / mean square, is about the first, and half of it about the second.
+    """
+    return state.effective * float(mean**2 / square) if square else inf
 
 
 def _mean(state: ResidualsState, total: int) -> Fraction:
@@ -91,4 +106,4 @@ def _mean(state: ResidualsState, total: int) -> Fraction:
 
 def _error(state: ResidualsState, variance: Fraction) -> float:
     rows = state.effective
-    return sqrt(max(0.0, float(variance)) / (rows - 1)) if rows > 1.0 else float("inf")
+    return sqrt(max(0.0, float(variance)) / (rows - 1)) if rows > 1.0 else inf

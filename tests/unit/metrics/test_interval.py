@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftline.errors import InputError
-from driftline.metrics.interval import corrected, logit, normal, positive, score, standard_deviation, wilson, z
+from driftline.metrics.interval import (
+    binomial,
+    corrected,
+    logit,
+    normal,
+    positive,
+    score,
+    standard_deviation,
+    wilson,
+    z,
+)
 
 confidences = st.sampled_from([0.5, 0.95, 0.9999, 1 - 1e-12])
 
@@ -51,6 +61,21 @@ def test_a_corrected_distance_covers_the_centre_of_a_non_central_chi_square() ->
         estimates = [corrected(float(x), 9.0, 18.0, 0.0, 0.95) for x in draws]
         inside = np.mean([e.low <= centre <= e.high for e in estimates])
         assert 0.93 <= inside <= 0.995
+
+
+@pytest.mark.parametrize(("rows", "share"), [(30, 0.999), (300, 0.998), (3000, 0.02)])
+def test_a_share_is_missed_no_more_often_than_the_confidence_allows(rows: int, share: float) -> None:
+    hits = np.random.default_rng(3).binomial(rows, share, 200_000)
+    found, times = np.unique(hits, return_counts=True)
+    ends = [binomial(int(k) / rows, rows, 0.999) for k in found]
+    missed = sum(n for e, n in zip(ends, times, strict=True) if not e.low <= share <= e.high)
+    assert missed / 200_000 <= 0.0012
+
+
+def test_few_degrees_of_freedom_widen_only_the_far_tail() -> None:
+    assert positive(3.0, 1.0, 0.95, 4.0) == positive(3.0, 1.0, 0.95)
+    assert logit(0.8, 0.01, 0.9999, 4.0).low < logit(0.8, 0.01, 0.9999).low
+    assert positive(3.0, 1.0, 0.9999, 4.0).high > positive(3.0, 1.0, 0.9999).high
 
 
 def test_an_unknown_spread_gives_finite_ends() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from math import ceil, floor, log10
+from math import ceil, floor, log10, sqrt
 from typing import Final
 
 from driftline.errors import InputError
@@ -56,7 +56,11 @@ class Judgement:
 HOLDING_CONFIDENCE: Final = 0.95
 """How sure a window must be to hold: a false-alarm budget asks more of `violated`, but makes no window less healthy."""
 
-_HOPELESS: Final = 1000.0  # times the rows there are: nobody waits for that
+_NEVER_SEEN: Final = 0.25
+"""A baseline in which something never happened does not show that it never does: with a bound at the best value there
+is, this part of the effect stands between the bound and the evidence."""
+
+_HOPELESS: Final = 30.0  # times as wide as it may be: nobody waits for so many rows
 
 
 def judge(
@@ -72,7 +76,8 @@ def judge(
     `point`: violated if the value lies outside [low, high], else holds.
 
     `confident`:
-      - violated if the whole interval lies outside and the value is at least `effect` beyond the bound;
+      - violated if the whole interval lies outside and the value is at least `effect` beyond the bound (where the
+        bound is the best value there is, the interval must lie a quarter of the effect beyond it);
       - holds if the whole interval lies within `effect` of the allowed range, or the value is the best there is;
       - unknown in between: not enough evidence.
 
@@ -92,10 +97,10 @@ def judge(
         beyond = _shortfall(constraint, estimate.value) > 0.0
         verdict = Verdict.VIOLATED if beyond else Verdict.HOLDS
     else:
-        verdict = _confident(constraint, estimate, _drawn_in(estimate, confidence))
+        verdict = _confident(constraint, estimate, _drawn_in(constraint, estimate, confidence))
     reason = _words(constraint, estimate, verdict, mode, confidence)
     if verdict is Verdict.UNKNOWN:
-        reason += _more_rows(constraint, estimate, _drawn_in(estimate, confidence), rows)
+        reason += _more_rows(constraint, estimate, _drawn_in(constraint, estimate, confidence), rows)
     return Judgement(constraint, measurement, verdict, reason)
 
 
@@ -127,7 +132,10 @@ def _shortfall(constraint: Constraint, value: float) -> float:
 
 def _confident(constraint: Constraint, estimate: Estimate, narrow: Estimate) -> Verdict:
     low, high, effect = constraint.low, constraint.high, constraint.effect
-    outside = (low is not None and estimate.high < low) or (high is not None and estimate.low > high)
+    slack_low, slack_high = (_NEVER_SEEN * effect if bound == constraint.best else 0.0 for bound in (low, high))
+    outside = (low is not None and estimate.high < low - slack_low) or (
+        high is not None and estimate.low > high + slack_high
+    )
     if outside and _shortfall(constraint, estimate.value) >= effect:
         return Verdict.VIOLATED
     inside = (low is None or narrow.low >= low - effect) and (high is None or narrow.high <= high + effect)
@@ -136,15 +144,20 @@ def _confident(constraint: Constraint, estimate: Estimate, narrow: Estimate) -> 
     return Verdict.UNKNOWN
 
 
-def _drawn_in(estimate: Estimate, confidence: float | None) -> Estimate:
+def _drawn_in(constraint: Constraint, estimate: Estimate, confidence: float | None) -> Estimate:
+    """About the interval at 95 %.
+
+    An end of what can at best be 1, as shares can, is drawn in on the scale of the root of the distance from there: on
+    it shares near the best vary as shares in the middle do.
+    """
     if confidence is None or confidence <= HOLDING_CONFIDENCE:
         return estimate
     ratio = z(HOLDING_CONFIDENCE) / z(confidence)
-    return Estimate(
-        estimate.value,
-        estimate.value - (estimate.value - estimate.low) * ratio,
-        estimate.value + (estimate.high - estimate.value) * ratio,
-    )
+    low = estimate.value - (estimate.value - estimate.low) * ratio
+    if constraint.low is not None and constraint.best is not None and estimate.value <= constraint.best:
+        near, far = sqrt(constraint.best - estimate.value), sqrt(constraint.best - estimate.low)
+        low = constraint.best - (near + (far - near) * ratio) ** 2
+    return Estimate(estimate.value, low, estimate.value + (estimate.high - estimate.value) * ratio)
 
 
 def _words(constraint: Constraint, estimate: Estimate, verdict: Verdict, mode: Mode, confidence: float | None) -> str:
@@ -196,10 +209,14 @@ def _more_rows(constraint: Constraint, estimate: Estimate, narrow: Estimate, row
     beyond = bound - estimate.value if bound == constraint.low else estimate.value - bound
     # To be violated, the interval has to leave the bound; to hold, the narrower one has to come within the effect.
     violating = beyond > 0.0 and beyond >= constraint.effect
-    gap, interval = (beyond, estimate) if violating else (constraint.effect - beyond, narrow)
-    reach = (interval.high - interval.low) / 2
-    if gap <= 0.0 or (reach / gap) ** 2 > _HOPELESS:
+    gap, reach = beyond, (estimate.high - estimate.low) / 2
+    if not violating:
+        gap = constraint.effect - beyond
+        reach = narrow.value - narrow.low if bound == constraint.low else narrow.high - narrow.value
+    if gap <= 0.0:
         return "; too close to the bound for any number of rows to tell"
+    if reach / gap > _HOPELESS:  # squared, it might not fit into float64
+        return f"; not even {_HOPELESS**2:g} times the rows would tell"
     more = rows * ((reach / gap) ** 2 - 1)
     return f"; about {_rounded_up(more)} more rows would tell" if more > 0 else ""
 

@@ -4,7 +4,7 @@ import pytest
 
 from driftline.constraints import Constraint, Judgement, Mode, Verdict, judge, overall, per_test_confidence
 from driftline.errors import InputError
-from driftline.metrics.interval import wilson
+from driftline.metrics.interval import binomial, wilson
 from driftline.metrics.metric import Estimate, Measurement, exactly
 
 H, V, U = Verdict.HOLDS, Verdict.VIOLATED, Verdict.UNKNOWN
@@ -179,6 +179,26 @@ def test_a_strict_budget_does_not_make_a_healthy_window_unknown() -> None:
     measurement = Measurement("accuracy", None, wilson(0.9, 600, 0.9999))
     assert judge(constraint, measurement, Mode.CONFIDENT).verdict is U
     assert judge(constraint, measurement, Mode.CONFIDENT, confidence=0.9999).verdict is H
+
+
+def test_one_value_that_the_baseline_never_saw_is_no_evidence() -> None:
+    constraint = at_least(1.0, effect=0.02, best=1.0, metric="domain_share")
+    for unseen, rows, verdict in ((1, 30, U), (6, 30, V), (2, 1000, H), (40, 1000, V)):
+        measurement = Measurement("domain_share", None, binomial(1 - unseen / rows, rows, 0.9999))
+        assert judge(constraint, measurement, Mode.CONFIDENT, confidence=0.9999).verdict is verdict
+
+
+def test_a_share_near_its_best_holds_as_at_95_percent_whatever_the_budget() -> None:
+    constraint = at_least(1.0, effect=0.02, best=1.0, metric="domain_share")
+    for rows in (150, 400, 800):
+        at_95 = judge(constraint, Measurement("domain_share", None, binomial(1 - 1 / rows, rows, 0.95)), Mode.CONFIDENT)
+        strict = Measurement("domain_share", None, binomial(1 - 1 / rows, rows, 0.999))
+        assert judge(constraint, strict, Mode.CONFIDENT, confidence=0.999).verdict is at_95.verdict
+
+
+def test_an_interval_without_end_is_unknown_and_says_that_rows_will_not_help() -> None:
+    reason = judge(at_most(0.1), measured(0.05, 0.0, 1e308), Mode.CONFIDENT, rows=1).reason
+    assert reason.endswith("not even 900 times the rows would tell")
 
 
 @pytest.mark.parametrize(

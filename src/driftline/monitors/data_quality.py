@@ -51,6 +51,8 @@ NUMERIC_DRIFT: Final[tuple[Metric[Any], ...]] = (
     drift.jensen_shannon,
     drift.wasserstein,
 )
+MOSTLY: Final = 0.5
+"""A larger share of new values in a part of the baseline: there is no telling how many a window will hold."""
 CATEGORICAL_DRIFT: Final[tuple[Metric[Any], ...]] = (
     drift.linf,
     drift.linf_robust,
@@ -218,7 +220,8 @@ def _distances(name: str, whole: ColumnState, pairs: Sequence[Pair]) -> Iterator
         shown = _apart(drift.ks, pairs)
         yield _constraint("ks", name, high=DRIFT_BOUND, effect=effect_of_distance(DRIFT_BOUND, shown))
         return
-    foreign = [_foreign(block, rest) for block, rest in pairs]
+    # Blocks seldom end where days do: where one is mostly new values, a window may hold nothing else.
+    foreign = [1.0 if new > MOSTLY else new for new in (_foreign(block, rest) for block, rest in pairs)]
     if domain_of(whole) is not None:
         effect = max(floor("domain_share", 1.0), effect_of_distance(0.0, foreign))
         yield _constraint("domain_share", name, low=1.0, effect=effect)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from itertools import chain
-from statistics import NormalDist, fmean, variance
+from statistics import NormalDist, median, variance
 from typing import Final
 
 from driftline.constraints import Constraint
@@ -62,14 +62,15 @@ def floor(metric: str, bound: float | None) -> float:
 def between_blocks(blocks: Iterable[Estimate | None], confidence: float = CONFIDENCE) -> float:
     """The standard deviation of a metric from block to block that sampling noise does not explain.
 
-    The variance of the blocks' values less the mean of their sampling variances, which their intervals tell; 0 with
-    fewer than two blocks in which the metric is defined.
+    The variance of the blocks' values less the usual (median) one of their sampling variances, which their intervals
+    tell: where tails are heavy, a few blocks alone know how much chance can do. 0 with fewer than two blocks in which
+    the metric is defined.
     """
     known = [e for e in blocks if e is not None]
     if len(known) < 2:
         return 0.0
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    noise = fmean(((e.high - e.low) / (2 * z)) ** 2 for e in known)
+    noise = median(((e.high - e.low) / (2 * z)) ** 2 for e in known)
     return float(max(0.0, variance(e.value for e in known) - noise) ** 0.5)
 
 

@@ -137,9 +137,15 @@ class ModelQuality:
             yield measure(metric, None, state, confidence=confidence)
 
     def suggest(self, whole: Profile, parts: Iterable[Profile]) -> Iterator[Constraint]:
-        """The baseline's own value as the bound; its blocks say how much beyond it is nothing yet."""
+        """The baseline's own value as the bound; its blocks say how much beyond it is nothing yet.
+
+        Raises:
+            InputError: a binary baseline (what has parts is one) whose labels are all of one class.
+        """
         sides = CONSTRAINED[self.problem]
         blocks = [{m.metric: m.estimate for m in self.measure(part, None, CONFIDENCE)} for part in parts]
+        if blocks:
+            self._two_classes(whole)
         found = {m.metric: m.value for m in self.measure(whole, None, CONFIDENCE)}
         for name, side in sides.items():
             bound = found.get(name)
@@ -169,6 +175,21 @@ class ModelQuality:
             raise InputError(
                 f"no label is 0 or 1, the classes of a binary problem (1 is the positive one): they are {listed}; "
                 f"write them as 0 and 1, or take MulticlassClassification"
+            )
+
+    def _two_classes(self, whole: Profile) -> None:
+        if self.problem is not ProblemType.BINARY:
+            return
+        contingency: ContingencyState = whole.states[self.contingency]
+        positives = sum(
+            count.n for (actual, _), count in contingency.cells.items() if actual == classification.POSITIVE
+        )
+        total = contingency.total.n
+        if total and positives in (0, total):
+            which = f"none of the {total} labels is 1" if positives == 0 else f"all {total} labels are 1"
+            raise InputError(
+                f"{which}, and a baseline of one class says nothing of recall, precision or AUC; give rows of both "
+                f"classes (is the label column the right one?)"
             )
 
     def _asked(self, profile: Profile) -> Iterator[tuple[Metric[Any], object]]:

@@ -141,6 +141,12 @@ def test_a_column_that_grows_by_itself_raises_nothing(profiled: Profiled) -> Non
     assert Verdict.VIOLATED not in verdicts(current, whole, parts).values()
 
 
+def test_a_date_raises_nothing_where_blocks_straddle_the_days(profiled: Profiled) -> None:
+    whole, parts = blocks(profiled, 350, day=[f"2013-01-0{1 + i // 500}" for i in range(4200)])
+    current = profiled(MONITOR, day=["2013-02-01"] * 500)
+    assert verdicts(current, whole, parts)["domain_share", "day"] is not Verdict.VIOLATED
+
+
 def test_missing_values_that_come_in_bursts_are_part_of_the_baseline(profiled: Profiled) -> None:
     bursts = [None if i // 200 % 5 == 0 and i % 2 else 1.5 for i in range(4000)]
     whole, parts = blocks(profiled, 200, x=bursts)

@@ -21,6 +21,11 @@ def test_variation_beyond_noise_is_found() -> None:
     assert between_blocks(blocks) == pytest.approx(0.05, abs=0.01)
 
 
+def test_blocks_that_saw_a_rare_extreme_do_not_explain_the_others() -> None:
+    quiet, wild = Estimate(1.0, 0.9, 1.1), Estimate(9.0, -20.0, 40.0)
+    assert between_blocks([quiet] * 6 + [wild]) == pytest.approx(3.02, abs=0.01)
+
+
 def test_one_block_or_none_says_nothing_of_variation() -> None:
     assert between_blocks([]) == between_blocks([exactly(1.0), None]) == 0.0
 

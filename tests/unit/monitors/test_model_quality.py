@@ -79,6 +79,14 @@ def test_one_class_leaves_some_metrics_undefined_with_a_reason(profiled: Profile
     assert all(m.reason for m in found.values() if m.estimate is None)
 
 
+@pytest.mark.parametrize(("label", "said"), [("0", "none of the 2 labels is 1"), ("1", "all 2 labels are 1")])
+def test_a_baseline_of_one_class_is_refused(profiled: Profiled, label: str, said: str) -> None:
+    profile = profiled(BINARY, **{LABEL: [label, label], PREDICTION: ["0", "1"], SCORE: [0.1, 0.9]})
+    with pytest.raises(InputError, match=f"{said}.*baseline of one class.*give rows of both classes"):
+        list(BINARY.suggest(profile, [profile]))
+    assert [c.metric for c in BINARY.suggest(profile, []) if c.metric in ("accuracy", "auc")] == ["accuracy"]
+
+
 @pytest.mark.parametrize("monitor", [BINARY, MULTICLASS, REGRESSION], ids=lambda m: m.problem.value)
 def test_no_rows_at_all_are_undefined_everywhere(profiled: Profiled, monitor: ModelQuality) -> None:
     kind = pa.float64() if monitor is REGRESSION else pa.string()

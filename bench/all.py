@@ -1,18 +1,31 @@
-"""Every benchmark of this folder in turn: `make bench`. Results and their machine stand in docs/benchmarks.md."""
+"""Every benchmark of this folder in turn: `make bench`; with `--quick` on small data, in under five minutes.
+
+Raw records go to bench/results, tables and plots into docs/benchmarks.md (of a quick run all to bench/results/quick).
+Spark beside the local engine is to come here as a suite of its own, `spark.py`.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-BENCHES = (("startup.py", "--install"), ("capture.py",), ("profile.py",), ("join.py", "--rows", "10000000"))
+from options import options
+
+SUITES = (
+    "startup.py", "capture.py", "accuracy.py", "profiling.py", "peers/run.py", "join.py", "ingest.py", "scaling.py",
+    "report.py",
+)  # fmt: skip
 
 
 def main() -> None:
-    for name, *options in BENCHES:
-        print(f"\n== {name} {' '.join(options)}", flush=True)
-        subprocess.run([sys.executable, str(Path(__file__).parent / name), *options], check=True)
+    given = options(__doc__)
+    begin = time.perf_counter()
+    for name in SUITES:
+        print(f"\n== {name}, after {(time.perf_counter() - begin) / 60:.1f} minutes", flush=True)
+        command = [sys.executable, str(Path(__file__).parent / name), *(["--quick"] if given.quick else [])]
+        subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
-"""What capture costs the endpoint: the request thread at a steady rate, and the import.
+"""What capture costs the endpoint: the request thread at a steady rate of 5,000 requests a second.
 
-python -m bench.capture [RATE] [SECONDS]
+python bench/capture.py [--quick] [--repeats N]
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 
+from measure import Record, keep
+from options import options
+
 from driftline.capture import Capture
+
+RATE = 5_000
 
 REQUEST = (
     b"-5.16974,3.51732,10.2858,0.536409,7.26806,-8.46826,-1.49811,-3.38039,3.95009,6.56546,"
@@ -61,20 +63,15 @@ def request_path(sampling: float, rate: int, seconds: float) -> dict[str, float]
     }
 
 
-def import_ms(statement: str, times: int = 7) -> float:
-    """Median milliseconds of an import in a fresh interpreter."""
-    code = f"import time; a = time.perf_counter(); {statement}; print(1e3 * (time.perf_counter() - a))"
-    told = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(times)]
-    return statistics.median(map(float, told))
-
-
 def main() -> None:
-    rate = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
-    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 4.0
-    for sampling in (1.0, 0.1):
-        print(json.dumps({"capture.log": request_path(sampling, rate, seconds)}))
-    for statement in ("import msgspec", "import driftline.capture"):
-        print(json.dumps({statement: {"ms": import_ms(statement)}}))
+    given = options(__doc__, repeats=3)
+    records: list[Record] = []
+    for repeat in range(given.repeats):
+        for sampling in (1.0, 0.1):
+            told = request_path(sampling, RATE, 1.0 if given.quick else 4.0)
+            records.append({"task": "capture.log", "contender": f"{sampling:.0%} captured", "repeat": repeat, **told})
+            print(f"capture.log, {sampling:.0%} captured: p50 {told['us_p50']:.1f} us, p99 {told['us_p99']:.0f} us")
+    keep("capture", records, given.quick)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
 """What it costs to begin: imports, `--help`, the size of a core install.
 
-    python bench/startup.py [--install] [--json]
+    python bench/startup.py [--quick]
 
-Each command runs in a process of its own; medians. `--install` also installs the core into a fresh virtual environment
-and adds up its files (needs a package index).
+Each command runs in a process of its own. Unless it is quick, the core is also installed into a fresh virtual
+environment, and its files are added up (needs a package index).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -17,6 +15,9 @@ import tempfile
 import time
 import venv
 from pathlib import Path
+
+from measure import Record, keep
+from options import options
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("numpy", "pyarrow", "duckdb", "scipy", "sqlalchemy", "httpx", "msgspec")
@@ -46,25 +47,20 @@ def core_size() -> float:
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--repeats", type=int, default=15)
-    arguments.add_argument("--install", action="store_true")
-    arguments.add_argument("--json", action="store_true")
-    given = arguments.parse_args()
-    runs: dict[str, list[float]] = {name: [] for name in CASES}
-    for _ in range(given.repeats):
-        for name, command in CASES.items():
-            runs[name].append(timed(command))
-    result: dict[str, object] = {name: round(statistics.median(times), 1) for name, times in runs.items()}
+    given = options(__doc__, repeats=15, quick_repeats=3)
     loaded = f"import sys, driftline.capture; print([m for m in {HEAVY!r} if m in sys.modules])"
-    result["heavy modules in capture"] = subprocess.check_output([sys.executable, "-c", loaded], text=True).strip()
-    if given.install:
-        result["core install, MB"] = round(core_size())
-    if given.json:
-        print(json.dumps(result))
-    else:
-        for name, value in result.items():
-            print(f"{name:28} {value}{' ms' if isinstance(value, float) else ''}")
+    heavy = subprocess.check_output([sys.executable, "-c", loaded], text=True).strip()
+    assert heavy == "[]", f"driftline.capture imports {heavy}"
+    records: list[Record] = []
+    for repeat in range(given.repeats):
+        for name, command in CASES.items():
+            records.append({"task": "startup", "contender": name, "repeat": repeat, "ms": timed(command)})
+    for name in CASES:
+        print(f"{name:28} {statistics.median(r['ms'] for r in records if r['contender'] == name):8.1f} ms")
+    if not given.quick:
+        records.append({"task": "install", "contender": "core", "repeat": 0, "mb": core_size()})
+        print(f"{'core install':28} {records[-1]['mb']:8.0f} MB")
+    keep("startup", records, given.quick)
 
 
 if __name__ == "__main__":

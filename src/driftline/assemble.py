@@ -6,9 +6,10 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from driftline.catalog.catalog import Catalog, open_catalog
@@ -16,6 +17,7 @@ from driftline.channels.channel import Channel
 from driftline.channels.command import Command
 from driftline.channels.webhook import Webhook
 from driftline.dataset.dataset import Progress
+from driftline.engines.engine import Engine
 from driftline.engines.local import LocalEngine
 from driftline.errors import InputError
 from driftline.objects.directory import Directory
@@ -34,10 +36,28 @@ def utc_now() -> datetime:
 
 
 @contextmanager
-def workshop(progress: Progress | None = None) -> Iterator[Workshop]:
+def workshop(progress: Progress | None = None, engine: str = "local") -> Iterator[Workshop]:
     """What one-off work is done with; its scratch folder goes when the work is done."""
-    with tempfile.TemporaryDirectory(prefix="driftline-") as scratch:
-        yield Workshop(LocalEngine(scratch=Path(scratch)), Path(scratch), utc_now(), progress)
+    with tempfile.TemporaryDirectory(prefix="driftline-") as scratch, engine_of(engine, Path(scratch)) as found:
+        yield Workshop(found, Path(scratch), utc_now(), progress)
+
+
+@contextmanager
+def engine_of(name: str, scratch: Path) -> Iterator[Engine]:
+    """The engine of this name: `local`, or the URL of a Spark, whose session begins with the first work.
+
+    Raises:
+        InputError: it is neither, or PySpark is not installed.
+    """
+    if name == "local":
+        yield LocalEngine(scratch=scratch)
+        return
+    from driftline.engines.session import check, session
+    from driftline.engines.spark import SparkEngine
+
+    check(name)
+    with ExitStack() as stack:
+        yield SparkEngine(cache(lambda: stack.enter_context(session(name, scratch))), scratch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +100,11 @@ def opened(environ: Mapping[str, str] | None = None, clock: Clock = utc_now) -> 
     settings = read_settings(environ)
     store = store_of(settings)
     owner = f"{socket.gethostname()}-{os.getpid()}"
-    with open_catalog(settings.catalog) as catalog, tempfile.TemporaryDirectory(prefix="driftline-") as scratch:
-        engine = LocalEngine(scratch=Path(scratch))
+    with (
+        open_catalog(settings.catalog) as catalog,
+        tempfile.TemporaryDirectory(prefix="driftline-") as scratch,
+        engine_of(settings.engine, Path(scratch)) as engine,
+    ):
         site = Site(catalog, store, engine, settings.home / "cache", owner)
         yield App(settings, catalog, store, site, clock, environ)
 

@@ -19,6 +19,8 @@ class Settings:
     """DRIFTLINE_CATALOG: the URL of the catalog's database. Default `sqlite:///` and `catalog.db` in the home."""
     objects: str
     """DRIFTLINE_OBJECTS: the folder or URL of captures, labels, reports. Default `objects` in the home."""
+    engine: str = "local"
+    """DRIFTLINE_ENGINE: `local`, or the URL of the Spark that reads the rows."""
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -39,4 +41,5 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             f"DRIFTLINE_CATALOG={catalog!r} is not a database URL; write sqlite:////path/to/catalog.db "
             f"or postgresql+psycopg://user@host/database"
         )
-    return Settings(home, catalog, environ.get("DRIFTLINE_OBJECTS") or str(home / "objects"))
+    engine = environ.get("DRIFTLINE_ENGINE") or "local"
+    return Settings(home, catalog, environ.get("DRIFTLINE_OBJECTS") or str(home / "objects"), engine)

@@ -149,7 +149,7 @@ def connect() -> Iterator[str]:
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     scratch = tmp_path / "scratch"
     if request.param == "spark":
-        yield SparkEngine(request.getfixturevalue("on_cluster"), scratch=scratch, bucket_rows=1000)
+        yield SparkEngine(lambda: request.getfixturevalue("on_cluster"), scratch=scratch, bucket_rows=1000)
     else:
         yield LocalEngine(threads=1 if "one" in request.param else None, scratch=scratch)
     if scratch.exists():

@@ -95,7 +95,7 @@ def test_every_summary_has_the_same_state_as_on_one_machine(
     on_cluster: Any, table: Writer, tmp_path: Path, local: LocalEngine
 ) -> None:
     rows = table(every_column(6000), files=3, group=700)
-    engine = SparkEngine(on_cluster, tmp_path)
+    engine = SparkEngine(lambda: on_cluster, tmp_path)
     assert dict(engine.fold(EVERY, rows).states) == dict(local.fold(EVERY, rows).states)
     spans = [(0, 6000), (10, 20), (1999, 4500)]
     ours, theirs = engine.fold_spans(EVERY, rows, spans), local.fold_spans(EVERY, rows, spans)
@@ -109,7 +109,7 @@ def test_spark_connect_gives_the_same_states_and_says_how_far_it_is(
     join = scored(table, 3000, 500)
     seen: list[tuple[int, int | None]] = []
     with session(connect, tmp_path) as spark:
-        engine = SparkEngine(spark, tmp_path, bucket_rows=2000)
+        engine = SparkEngine(lambda: spark, tmp_path, bucket_rows=2000)
         states = engine.fold(EVERY, rows, lambda done, of: seen.append((done, of))).states
         joined = engine.fold(QUALITY, join)
         with pytest.raises(InputError, match="has no column 'y'"):
@@ -124,7 +124,7 @@ def test_states_of_many_parts_are_merged_on_the_executors_first(
     on_cluster: Any, table: Writer, tmp_path: Path, local: LocalEngine
 ) -> None:
     join = scored(table, 4000, 500)
-    engine = SparkEngine(on_cluster, tmp_path, bucket_rows=1000, fan_in=2)
+    engine = SparkEngine(lambda: on_cluster, tmp_path, bucket_rows=1000, fan_in=2)
     assert engine.fold(QUALITY, join) == local.fold(QUALITY, join)
 
 
@@ -140,7 +140,7 @@ def test_a_worker_that_dies_in_mid_job_loses_nothing(
             cluster.kill("one")
 
     try:
-        folded = SparkEngine(on_cluster, tmp_path, bucket_rows=1000).fold(QUALITY, join, kill_one)
+        folded = SparkEngine(lambda: on_cluster, tmp_path, bucket_rows=1000).fold(QUALITY, join, kill_one)
     finally:
         cluster.start_worker("one")
     assert killed.is_set()
@@ -154,7 +154,7 @@ def test_a_damaged_file_of_a_join_is_named(on_cluster: Any, table: Writer, tmp_p
     data[4:400] = b"\xff" * 396
     path.write_bytes(data)
     with pytest.raises(Corrupt, match=rf"{path.name}.*column 'driftline\.[a-z]+' cannot be read"):
-        SparkEngine(on_cluster, tmp_path).fold(QUALITY, join)
+        SparkEngine(lambda: on_cluster, tmp_path).fold(QUALITY, join)
 
 
 def test_executors_with_another_driftline_are_refused(on_cluster: Any, table: Writer) -> None:

@@ -72,6 +72,14 @@ _checked = _together(
         "--preprocess", type=EXISTING, help="Script with Model Monitor's preprocess_handler, run in its own process."
     ),
 )
+_engine = click.option(
+    "--engine",
+    metavar="local|URL",
+    default="local",
+    envvar="DRIFTLINE_ENGINE",
+    show_default=True,
+    help="Where the rows are read: this process, or a Spark (spark://host:port, local[*], sc://host:port).",
+)
 _problem = click.option("--problem-type", type=click.Choice(PROBLEMS), required=True, help="What the model is asked.")
 
 
@@ -84,9 +92,15 @@ def baseline() -> None:
 @click.argument("dataset", type=EXISTING)
 @click.option("--output", type=FOLDER, required=True, help="Folder for the baseline.")
 @_format
+@_engine
 @as_json
 def baseline_data_quality(
-    dataset: Path, output: Path, format_: Literal["csv", "jsonl", "parquet"] | None, header: bool, as_json: bool
+    dataset: Path,
+    output: Path,
+    format_: Literal["csv", "jsonl", "parquet"] | None,
+    header: bool,
+    engine: str,
+    as_json: bool,
 ) -> None:
     """Learn what the columns of DATASET hold.
 
@@ -96,7 +110,7 @@ def baseline_data_quality(
     from driftline.assemble import workshop
     from driftline.runs.oneoff import Source, baseline_of_data
 
-    with progress("baseline") as bar, workshop(bar) as shop:
+    with progress("baseline") as bar, workshop(bar, engine) as shop:
         built = baseline_of_data(Source(dataset, format_, header), output, shop)
     _show_baseline(built, as_json)
 
@@ -108,6 +122,7 @@ def baseline_data_quality(
 @_answers
 @click.option("--output", type=FOLDER, required=True, help="Folder for the baseline.")
 @_format
+@_engine
 @as_json
 def baseline_model_quality(
     dataset: Path,
@@ -119,6 +134,7 @@ def baseline_model_quality(
     output: Path,
     format_: Literal["csv", "jsonl", "parquet"] | None,
     header: bool,
+    engine: str,
     as_json: bool,
 ) -> None:
     """Learn how good the model is on DATASET, which holds predictions and labels in columns."""
@@ -128,7 +144,7 @@ def baseline_model_quality(
     from driftline.schema import ProblemType
 
     model = Model(ProblemType(problem_type), Answers(prediction, probability, threshold), Truth(column=label))
-    with progress("baseline") as bar, workshop(bar) as shop:
+    with progress("baseline") as bar, workshop(bar, engine) as shop:
         built = baseline_of_quality(Source(dataset, format_, header), output, model, shop)
     _show_baseline(built, as_json)
 
@@ -142,6 +158,7 @@ def check() -> None:
 @click.argument("source", type=EXISTING)
 @_checked
 @_format
+@_engine
 @as_json
 def check_data_quality(
     source: Path,
@@ -152,6 +169,7 @@ def check_data_quality(
     preprocess: Path | None,
     format_: Literal["csv", "jsonl", "parquet"] | None,
     header: bool,
+    engine: str,
     as_json: bool,
 ) -> None:
     """Check SOURCE (captured records, or dataset files) column by column.
@@ -162,7 +180,7 @@ def check_data_quality(
     from driftline.runs.oneoff import Source, check_data
 
     found = Source(source, format_, header, window, preprocess)
-    with progress("check") as bar, workshop(bar) as shop:
+    with progress("check") as bar, workshop(bar, engine) as shop:
         checked = check_data(found, baseline_, output, _mode(mode), shop)
     _show_check(checked, as_json)
 
@@ -176,6 +194,7 @@ def check_data_quality(
 @_answers
 @_checked
 @_format
+@_engine
 @as_json
 def check_model_quality(
     source: Path,
@@ -193,6 +212,7 @@ def check_model_quality(
     preprocess: Path | None,
     format_: Literal["csv", "jsonl", "parquet"] | None,
     header: bool,
+    engine: str,
     as_json: bool,
 ) -> None:
     """Check how good the model was, with the labels that came since.
@@ -218,7 +238,7 @@ def check_model_quality(
         Answers(prediction, probability, threshold),
         Truth(labels=labels, column=label, path=label_path),
     )
-    with progress("check") as bar, workshop(bar) as shop:
+    with progress("check") as bar, workshop(bar, engine) as shop:
         checked = check_quality(found, baseline_, output, _mode(mode), model, shop)
     _show_check(checked, as_json)
 

@@ -41,10 +41,7 @@ def session(url: str, scratch: Path, environ: Mapping[str, str] = os.environ) ->
         InputError: the URL is none of these, or PySpark or Java is not there.
         Unavailable: nobody answers.
     """
-    if not _URL.fullmatch(url):
-        raise InputError(f"engine {url!r} is not one: write local, spark://host:port, local[*] or sc://host:port")
-    if find_spec("pyspark") is None:
-        raise InputError(f"engine {url!r} needs PySpark: pip install 'driftline[spark]'")
+    check(url)
     with explained(), _quiet():
         spark = _remote(url) if url.startswith("sc://") else _classic(url, scratch, environ)
         spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", _ROWS_AT_ONCE)
@@ -52,6 +49,14 @@ def session(url: str, scratch: Path, environ: Mapping[str, str] = os.environ) ->
         yield spark
     finally:
         spark.stop()
+
+
+def check(url: str) -> None:
+    """Raises InputError when there is no Spark at such a URL, or no PySpark here."""
+    if not _URL.fullmatch(url):
+        raise InputError(f"engine {url!r} is not one: write local, spark://host:port, local[*] or sc://host:port")
+    if find_spec("pyspark") is None:
+        raise InputError(f"engine {url!r} needs PySpark: pip install 'driftline[spark]'")
 
 
 def _remote(url: str) -> Any:

@@ -35,8 +35,8 @@ _MERGERS: Final = 64
 class SparkEngine:
     """Folds on Spark; the driver holds the states alone. The executors see the files under the same paths."""
 
-    spark: Any
-    """The session: classic or Connect."""
+    spark: Callable[[], Any]
+    """Gives the session, classic or Connect."""
     scratch: Path
     memory_limit: str = MEMORY_LIMIT
     """What DuckDB may use on an executor to join one bucket, before it spills."""
@@ -94,7 +94,7 @@ class SparkEngine:
         return Folded(self._states(slots, parts)[0], buckets.coverage_of(join.predictions.rows, met))
 
     def _numbered(self, count: int) -> Any:
-        return self.spark.range(0, count, 1, count)
+        return self.spark().range(0, count, 1, count)
 
     def _collected(
         self, frame: Any, slots: remote.Slots, parts: int, tasks: int, progress: Callable[[float], None] | None
@@ -104,7 +104,7 @@ class SparkEngine:
             count = min(len(slots), _MERGERS)
             frame = mapped(frame.repartition(count, "slot"), remote.Merge(slots), remote.SCHEMA)
             tasks += count
-        with explained(), watched(self.spark, tasks, progress):
+        with explained(), watched(self.spark(), tasks, progress):
             found: pa.Table = frame.toArrow()
         failures = found.filter(found.column("error").is_valid()).sort_by("task")
         if failures.num_rows:

@@ -135,7 +135,7 @@ class Report:
             rows += [[r["contender"], "", "failed", "", "", "", r["error"].replace("|", "/")] for r in failed]
             head = ["who", "version", "median", "whole process", "× Driftline", "peak memory", "what it does"]
             parts.append(f"**{_title(task, records)}**\n\n{table(head, rows)}")
-        return "\n\n".join(parts)
+        return "\n\n".join(["![Seconds of Driftline and its peers](benchmarks-peers.png)", *parts])
 
     def join(self) -> str:
         records = self.records["join"]
@@ -175,7 +175,8 @@ class Report:
                 rows.append(
                     [axis, f"{size:,}", seconds(taken), seconds(scan[size]), f"{self._peak(axis, size):,.0f} MB"]
                 )
-        return table(["along", "size", OURS, "scan alone", "peak memory"], rows)
+        image = "![Seconds along rows, columns, files, categories and row groups](benchmarks-scaling.png)"
+        return f"{image}\n\n{table(['along', 'size', OURS, 'scan alone', 'peak memory'], rows)}"
 
     def _peak(self, axis: str, size: int) -> float:
         return median(self.records["scaling"], f"{axis} {size}", OURS, "peak_mb")

@@ -55,6 +55,7 @@ _SECTIONS: Final[dict[str, Any]] = {
 }
 _LOCATIONS: Final = ("prediction", "probability", "label_path")
 """Keys whose value may be an index: people write it without quotes."""
+_LONGEST: Final = timedelta(days=3660)
 _TAGS: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
 _Path: TypeAlias = tuple[str | int, ...]
 
@@ -180,7 +181,7 @@ class _Reader:
             for key in ("capture", "labels"):
                 self.prefix(getattr(endpoint, key), ("endpoints", name, key))
         for name, path in plan.baselines.items():
-            plan.baselines[name] = self.absolute(path)
+            plan.baselines[name] = self.absolute(path, ("baselines", name))
         for name, monitor in plan.monitors.items():
             plan.monitors[name] = self.monitor(plan, monitor, ("monitors", name))
         for name, channel in plan.channels.items():
@@ -208,7 +209,7 @@ class _Reader:
             )
         if monitor.preprocess is None:
             return monitor
-        return msgspec.structs.replace(monitor, preprocess=self.absolute(monitor.preprocess))
+        return msgspec.structs.replace(monitor, preprocess=self.absolute(monitor.preprocess, (*path, "preprocess")))
 
     def channel(self, channel: ChannelSpec, path: _Path) -> ChannelSpec:
         if isinstance(channel, WebhookSpec):
@@ -218,7 +219,7 @@ class _Reader:
         self.duration(channel.cooldown, (*path, "cooldown"))
         if self.duration(channel.timeout, (*path, "timeout")) <= timedelta(0):
             self.fail((*path, "timeout"), "a command needs some time; write PT10M")
-        return msgspec.structs.replace(channel, folder=self.absolute(channel.folder or "."))
+        return msgspec.structs.replace(channel, folder=self.absolute(channel.folder or ".", (*path, "folder")))
 
     def alarm(self, plan: PlanFile, alarm: AlarmSpec, path: _Path) -> None:
         self.refer(alarm.monitor, plan.monitors, "monitor", (*path, "monitor"))
@@ -247,6 +248,8 @@ class _Reader:
             self.fail(path, str(why))
         if length < timedelta(0) and not negative:
             self.fail(path, f"{text!r} is negative; leave out the minus sign")
+        if abs(length) > _LONGEST:
+            self.fail(path, f"{text!r} is longer than ten years (P3660D)")
         return length
 
     def prefix(self, prefix: str | None, path: _Path) -> None:
@@ -258,11 +261,11 @@ class _Reader:
                 f"begins with a dot, such as captured/shop/AllTraffic",
             )
 
-    def absolute(self, path: str) -> str:
+    def absolute(self, text: str, path: _Path) -> str:
         try:
-            return path if "://" in path else str((self.folder / Path(path).expanduser()).absolute())
+            return text if "://" in text else str((self.folder / Path(text).expanduser()).absolute())
         except RuntimeError as why:  # ~somebody who is not there
-            raise InputError(f"{self.file}: path {path!r} has no meaning here: {why}") from why
+            self.fail(path, f"{text!r} has no meaning here: {why}")
 
 
 def _scalar(text: str) -> Any:

@@ -27,19 +27,28 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     """The settings that the environment variables say. An empty variable counts as not set.
 
     Raises:
-        InputError: DRIFTLINE_CATALOG is not a database URL, or DRIFTLINE_HOME is a file.
+        InputError: DRIFTLINE_CATALOG is not a database URL, or another one is a file.
 
     >>> read_settings({"DRIFTLINE_HOME": "/var/lib/driftline"}).catalog
     'sqlite:////var/lib/driftline/catalog.db'
     """
-    home = Path(environ.get("DRIFTLINE_HOME") or ".driftline").expanduser().absolute()
-    if home.is_file():
-        raise InputError(f"DRIFTLINE_HOME={environ.get('DRIFTLINE_HOME')!r} is a file; it must be a folder")
+    home = _folder("DRIFTLINE_HOME", environ.get("DRIFTLINE_HOME") or ".driftline")
     catalog = environ.get("DRIFTLINE_CATALOG") or f"sqlite:///{home / 'catalog.db'}"
     if "://" not in catalog:
         raise InputError(
             f"DRIFTLINE_CATALOG={catalog!r} is not a database URL; write sqlite:////path/to/catalog.db "
             f"or postgresql+psycopg://user@host/database"
         )
+    objects = environ.get("DRIFTLINE_OBJECTS") or str(home / "objects")
     engine = environ.get("DRIFTLINE_ENGINE") or "local"
-    return Settings(home, catalog, environ.get("DRIFTLINE_OBJECTS") or str(home / "objects"), engine)
+    return Settings(home, catalog, objects if "://" in objects else str(_folder("DRIFTLINE_OBJECTS", objects)), engine)
+
+
+def _folder(variable: str, text: str) -> Path:
+    try:
+        folder = Path(text).expanduser().absolute()
+    except RuntimeError as why:  # ~somebody who is not there
+        raise InputError(f"{variable}={text!r} has no meaning here: {why}") from why
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{variable}={text!r} is a file; it must be a folder")
+    return folder

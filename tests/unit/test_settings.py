@@ -30,7 +30,17 @@ def test_a_path_is_not_a_database_url() -> None:
         read_settings({"DRIFTLINE_CATALOG": "catalog.db"})
 
 
-def test_the_home_is_not_a_file(tmp_path: Path) -> None:
-    (tmp_path / "home").write_text("")
-    with pytest.raises(InputError, match="must be a folder"):
-        read_settings({"DRIFTLINE_HOME": str(tmp_path / "home")})
+@pytest.mark.parametrize("variable", ["DRIFTLINE_HOME", "DRIFTLINE_OBJECTS"])
+def test_a_folder_is_not_a_file_nor_of_nobody(tmp_path: Path, variable: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=f"{variable}=.* must be a folder"):
+        read_settings({variable: str(tmp_path / "file")})
+    with pytest.raises(InputError, match=f"{variable}=.* no meaning here"):
+        read_settings({variable: "~nobody-of-this-name/data"})
+
+
+def test_the_objects_are_found_wherever_a_process_moves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert read_settings({"DRIFTLINE_OBJECTS": "data"}).objects == str(tmp_path / "data")
+    assert read_settings({"DRIFTLINE_OBJECTS": "~/data"}).objects == str(tmp_path / "data")

@@ -142,6 +142,8 @@ def swap(old: str, new: str) -> str:
         (swap("grace: PT6H", "grace: 6"), "schedule.grace: Expected `str`, got `int`; it is 6"),
         (swap("end_offset: -P1D", "end_offset: -P3D"), "empty window"),
         (swap("hold: P1D", "hold: P1M"), "alarms.flights-decay.hold: .*P30D"),
+        (swap("hold: P1D", "hold: P999999D"), "line 28, alarms.flights-decay.hold: 'P999999D' is longer than ten years"),
+        (swap("flights-inputs: baselines/", "flights-inputs: ~nobody-here/"), "line 7, baselines.flights-inputs: .*no meaning here"),
         (swap("cooldown: P14D", "cooldown: two weeks"), "channels.retrain.cooldown: "),
         (swap("command: [python, retrain.py]", "command: []"), "channels.retrain.command: .*length >= 1"),
         (swap("command: [python, retrain.py]", "command: python retrain.py"), "channels.retrain.command: Expected `array`"),

@@ -72,6 +72,8 @@ def tick(
             for window in site.catalog.ledger.open_windows(name):
                 if stop.is_set():
                     break
+                if job.schedule.ready_at(window.scheduled_at) > now:  # noted when a later one was run by hand
+                    continue
                 with _survived(f"monitor {name}, window {window.window}", problems):
                     one = perform(job, window, site, time.now())
                     if one is not None:
@@ -102,12 +104,16 @@ def _survived(what: str, problems: list[str]) -> Iterator[None]:
         problems.append(f"{what}: {type(why).__name__}: {why}")
 
 
-def note_due(job: Job, site: Site, now: datetime) -> None:
-    """Write the windows that have closed since the last look into the ledger, so that none is forgotten."""
+def note_due(job: Job, site: Site, now: datetime, until: datetime | None = None) -> None:
+    """Write the windows that have closed since the last look into the ledger, so that none is forgotten.
+
+    Args:
+        until: as if it were so late; None: `now`.
+    """
     since = site.catalog.declared.monitor_since(job.name)
     last = site.catalog.ledger.last_scheduled(job.name)
     after = since if last is None else max(since, last)
-    closed = list(due(job.schedule, after, now))
+    closed = list(due(job.schedule, after, until or now))
     if closed:
         site.catalog.ledger.record_due(job.name, closed, now)
 
@@ -134,8 +140,9 @@ def run_window(
         Conflict: another worker is at this window.
     """
     job = job_of(site.catalog, name)
-    note_due(job, site, now)
     asked = _asked(job, window, now)
+    # Also those that still wait for their grace to end: the worker goes on from the last one in the ledger.
+    note_due(job, site, now, max(now, job.schedule.ready_at(asked.due.scheduled_at)) if asked.scheduled else now)
     before = site.catalog.ledger.latest(name, asked.due.window)
     again = again or (before is not None and before.status is RunStatus.FAILED)
     by_hand = not asked.scheduled

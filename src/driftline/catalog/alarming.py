@@ -21,6 +21,8 @@ from driftline.windows import parse_duration, stamp
 
 _TOLD: Final = 20
 """So many violations stand in a notice; the report has them all."""
+_REPLAYED: Final = 1000
+"""So many windows decide where an alarm stands: ten times the longest rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def _state(row: sa.Row[Any], spec: wire.AlarmSpec) -> AlarmState:
 
 def _settle(connection: sa.Connection, before: AlarmState, now: datetime) -> Change | None:
     spec = before.spec
-    history = ledger.history(connection, spec.monitor, 1000)
+    history = ledger.history(connection, spec.monitor, _REPLAYED, telling=True)
     rule = AlarmRule(spec.datapoints, spec.of, spec.clear, parse_duration(spec.hold))
     alarm = replay(rule, verdicts(_seen(connection, spec, history)))
     changed = alarm.status is not before.alarm.status

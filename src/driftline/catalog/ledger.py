@@ -125,7 +125,7 @@ class Ledger:
         with self.database.write() as connection:
             for due in dues:
                 if _latest(connection, monitor, due.window) is None:
-                    _insert(connection, monitor, due, 0, status=RunStatus.DUE, attempts=0, created_at=now)
+                    _insert(connection, monitor, due, 0, now, status=RunStatus.DUE)
                     noted += 1
         return noted
 
@@ -158,13 +158,8 @@ class Ledger:
         with self.database.read() as connection:
             if not _to_do(_latest(connection, monitor, due.window), listing, now, again=again):
                 return None
-        taken: dict[str, Any] = {
-            "status": RunStatus.RUNNING,
-            "listing": listing,
-            "owner": owner,
-            "lease_expires_at": now + lease,
-            "started_at": now,
-        }
+        taken: dict[str, Any] = {"status": RunStatus.RUNNING, "listing": listing, "inputs": None, "owner": owner}
+        taken |= {"lease_expires_at": now + lease, "started_at": now, "retry_at": None}
         try:
             with self.database.write() as connection:
                 latest = _latest(connection, monitor, due.window)
@@ -174,14 +169,13 @@ class Ledger:
                     revision = 0 if latest is None else latest.revision + 1
                     if latest is not None:
                         _set(connection, latest.id, open=False)
-                    more = {"attempts": 1, "asked": asked, "created_at": now}
-                    return _insert(connection, monitor, due, revision, **more, **taken)
+                    return _insert(connection, monitor, due, revision, now, attempts=1, asked=asked, **taken)
                 crashes = latest.crashes + (1 if latest.status is RunStatus.RUNNING else 0)
                 if crashes >= CRASHES and not again:
                     lost = f"given up after {latest.attempts} attempts: worker {latest.owner} never reported back"
                     failed = {"status": RunStatus.FAILED, "reason": lost, "finished_at": now, "crashes": crashes}
                     return _set(connection, latest.id, lease_expires_at=None, **failed)
-                values = {"attempts": latest.attempts + 1, "crashes": crashes, "retry_at": None, "inputs": None}
+                values = {"attempts": latest.attempts + 1, "crashes": crashes}
                 return _set(connection, latest.id, **taken, **values)
         except Conflict:  # on PostgreSQL two may insert the same revision; the second has lost
             return None
@@ -200,8 +194,7 @@ class Ledger:
             _change(connection, run, {"listing": listing, "inputs": inputs})
             this = (runs.c.monitor == run.monitor) & (runs.c.window_start == run.window.start)
             this &= (runs.c.window_end == run.window.end) & (runs.c.revision == run.revision - 1)
-            query = sa.select(runs.c.id, runs.c.inputs).where(this)
-            before = connection.execute(query).one_or_none()
+            before = connection.execute(sa.select(runs.c.id, runs.c.inputs).where(this)).one_or_none()
             if again or before is None or before.inputs != inputs:
                 return True
             connection.execute(sa.delete(runs).where(runs.c.id == run.id))
@@ -283,9 +276,8 @@ class Ledger:
 
     def runs(self, monitor: str | None = None, limit: int = 100) -> list[Run]:
         """The runs, newest window first."""
-        query = sa.select(runs).order_by(runs.c.scheduled_at.desc(), runs.c.id.desc()).limit(limit)
-        if monitor is not None:
-            query = query.where(runs.c.monitor == monitor)
+        query = sa.select(runs).where(sa.true() if monitor is None else runs.c.monitor == monitor)
+        query = query.order_by(runs.c.scheduled_at.desc(), runs.c.id.desc()).limit(limit)
         with self.database.read() as connection:
             return [_run(row) for row in connection.execute(query)]
 
@@ -311,14 +303,22 @@ class Ledger:
             return [_measured(row) for row in connection.execute(query)]
 
 
-def history(connection: sa.Connection, monitor: str, limit: int) -> list[Run]:
-    """As `Ledger.history`, inside a transaction."""
+def history(connection: sa.Connection, monitor: str, limit: int, *, telling: bool = False) -> list[Run]:
+    """As `Ledger.history`, inside a transaction; with `telling`, only windows of which something holds or is violated.
+
+    Where those without data counted, a long silence would push out of sight what came before it.
+    """
     newest = (
         sa.select(sa.func.max(runs.c.id))
         .where(runs.c.monitor == monitor, runs.c.status == RunStatus.DONE, ~runs.c.asked)
         .group_by(runs.c.window_start, runs.c.window_end)
     )
-    query = sa.select(runs).where(runs.c.id.in_(newest)).order_by(runs.c.scheduled_at.desc(), runs.c.window_end.desc())
+    query = sa.select(runs).where(runs.c.id.in_(newest))
+    if telling:
+        told = [Verdict.HOLDS, Verdict.VIOLATED]
+        one = sa.exists().where(measurements.c.run_id == runs.c.id, measurements.c.verdict.in_(told))
+        query = query.where(runs.c.verdict.in_(told) | one)
+    query = query.order_by(runs.c.scheduled_at.desc(), runs.c.window_end.desc())
     return [_run(row) for row in connection.execute(query.limit(limit))][::-1]
 
 
@@ -362,8 +362,8 @@ def _set(connection: sa.Connection, run_id: int, **values: Any) -> Run:
     )
 
 
-def _insert(connection: sa.Connection, monitor: str, due: Due, revision: int, **values: Any) -> Run:
-    window = {"window_start": due.window.start, "window_end": due.window.end}
+def _insert(connection: sa.Connection, monitor: str, due: Due, revision: int, now: datetime, **values: Any) -> Run:
+    window = {"window_start": due.window.start, "window_end": due.window.end, "created_at": now}
     row = {"monitor": monitor, "scheduled_at": due.scheduled_at, "revision": revision, **window, **values}
     return _run(connection.execute(sa.insert(runs).values(**row).returning(*runs.c)).one())
 

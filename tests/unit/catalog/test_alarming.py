@@ -129,3 +129,17 @@ def test_an_alarm_that_was_never_judged_is_listed_as_ok(applied: Catalog) -> Non
         ("anything", Status.OK, None),
         ("decay", Status.OK, None),
     ]
+
+
+def test_a_long_silence_clears_no_alarm(applied: Catalog, finish: Finish) -> None:
+    finish(0, V)
+    finish(1, V)
+    assert [change.status for change in settle(applied)] == [Status.FIRING]
+    for hour in range(1001):
+        at = NOW + 2 * DAY + hour * DAY / 24
+        run = applied.ledger.claim("quality-daily", Due(at, Window(at - DAY / 24, at)), "a", owner="one", now=NOW)
+        assert run is not None
+        applied.ledger.finish(run, Outcome(U, reason="no data"), NOW)
+    assert settle(applied) == []
+    finish(60, H)
+    assert [change.status for change in settle(applied)] == [Status.OK]

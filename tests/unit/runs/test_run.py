@@ -65,6 +65,16 @@ def test_no_window_by_hand_is_the_last_closed_one_of_the_schedule(shop: Any) -> 
     assert str(run_window(shop.app.site, "inputs", None, MORNING).window).endswith("2026-03-02T00:00:00Z")
 
 
+def test_a_window_run_by_hand_before_its_grace_is_over_hides_none_before_it(shop: Any) -> None:
+    shop.apply(change=lambda plan: plan.replace("{cron: INPUTS}", "{cron: hourly, grace: PT6H}"))
+    shop.requests(START)
+    newest = run_window(shop.app.site, "inputs", parse_window("2026-03-01T04:00:00Z/PT1H"), START + 5 * HOUR)
+    assert not newest.asked
+    assert [ran.run.monitor for ran in shop.tick(START + 5 * HOUR).ran] == [], "the others wait for their grace to end"
+    shop.tick(START + 12 * HOUR)
+    assert [run.window.start for run in shop.runs("inputs")] == [START + i * HOUR for i in range(6)]
+
+
 def test_a_new_schedule_does_not_look_at_the_past_anew(shop: Any) -> None:
     shop.requests(START)
     shop.tick(MORNING)

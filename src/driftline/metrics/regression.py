@@ -57,7 +57,12 @@ def r2(state: ResidualsState, *, confidence: float) -> Estimate:
         raise Undefined("all labels are equal, so there is no variance to explain")
     variance = Fraction(spread, (w * w) << (2 * UNIT))
     ratio = lost / variance
-    value = float(1 - ratio)
+    try:
+        value = float(1 - ratio)
+    except OverflowError:
+        raise Undefined(
+            "the errors are too large beside the spread of the labels: R² does not fit into float64"
+        ) from None
     if lost == 0:
         return exactly(value)
     if state.effective <= 2.0:
@@ -105,5 +110,9 @@ def _mean(state: ResidualsState, total: int) -> Fraction:
 
 
 def _error(state: ResidualsState, variance: Fraction) -> float:
-    rows = state.effective
-    return sqrt(max(0.0, float(variance)) / (rows - 1)) if rows > 1.0 else inf
+    if state.effective <= 1.0:
+        return inf
+    try:
+        return sqrt(max(0.0, float(variance)) / (state.effective - 1))
+    except OverflowError:  # the mean fits into float64, its square does not
+        return inf

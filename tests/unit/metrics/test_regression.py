@@ -62,3 +62,18 @@ def test_predictions_worse_than_the_mean_have_a_negative_r2() -> None:
     estimate = regression.r2(residuals_of([4.0, 2.0, 2.0, 2.0], [2.0, 2.0, 3.0, 1.0]), confidence=0.95)
     assert estimate.value == -2.0
     assert estimate.low < -2.0 < estimate.high < 1.0
+
+
+def test_errors_of_any_size_have_a_value_or_a_reason() -> None:
+    state = residuals_of([1e150, 2e150, 3.0], [1.0, 2.0, 3.0])
+    assert regression.mse(state, confidence=0.999).value == pytest.approx(5e300 / 3)
+    assert regression.rmse(state, confidence=0.999).low == 0.0
+    with pytest.raises(Undefined, match="R² does not fit into float64"):
+        regression.r2(residuals_of([1e150, 1e150], [0.0, 1e-100]), confidence=0.95)
+
+
+def test_errors_carried_by_a_few_rows_are_less_certain_far_out() -> None:
+    rng = np.random.default_rng(4)
+    errors = rng.standard_t(3, (4000, 30))
+    missed = [not e.low <= 3.0 for e in (regression.mse(residuals_of(x, 0 * x), confidence=0.999) for x in errors)]
+    assert np.mean(missed) <= 0.001

@@ -15,7 +15,7 @@ from driftline.dataset.dataset import Coverage, Join, Table
 from driftline.dataset.decode_parquet import opened
 from driftline.dataset.duck import connect
 from driftline.engines.columns import Columns
-from driftline.engines.duplicates import FILE, suspects
+from driftline.engines.duplicates import suspects
 from driftline.engines.tasks import Stamp, stamp_of, unchanged
 from driftline.errors import InputError, Unavailable
 from driftline.schema import ID, LABEL, ORDINAL, PROBABILITY
@@ -27,7 +27,7 @@ _THERE: Final = "driftline.there"
 _LABELS: Final = f"""
 CREATE TEMP VIEW labels AS
 SELECT "{ID}" AS id, "{ORDINAL}" AS ordinal, "{LABEL}" AS label,
-    list_position($files, filename)::BIGINT * {FILE} + file_row_number AS place
+    list_position($files, filename)::BIGINT * 1099511627776 + file_row_number AS place
 FROM read_parquet($files, filename = true, file_row_number = true, union_by_name = true) WHERE "{ID}" IS NOT NULL"""  # noqa: S608  constants
 
 _SUPERSEDED: Final = """
@@ -138,7 +138,7 @@ def _prepared(join: Join, folder: Path, memory_limit: str, threads: int) -> duck
     connection = connect(folder, memory_limit=memory_limit, threads=threads)
     try:
         connection.execute(_LABELS.replace("$files", _files(join.labels)))
-        places = suspects(join.labels, threads)
+        places = suspects(connection, join.labels.rows)
         if len(places):
             connection.register("suspects", pa.table({"place": places}))
             connection.execute(_SUPERSEDED)

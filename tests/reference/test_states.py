@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from driftline.schema import PROBABILITY
 from driftline.kernels.distinct import ERROR
+from driftline.schema import PROBABILITY
 from driftline.states.column import Column, ColumnState
 from driftline.states.contingency import Contingency
 from driftline.states.histogram import Histogram, HistogramState

@@ -87,6 +87,7 @@ def distinct(column: ColumnState, *, confidence: float) -> Estimate:
 
     Exact up to the limit of the state (4096 by default), and estimated with a relative standard error of 0.8% beyond.
     """
+    _present(column)
     if column.values is not None and not column.kinds.kind.numeric:
         found, kept, exact = column.values.distinct, len(column.values.values), column.values.exact
     else:

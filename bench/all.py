@@ -1,7 +1,6 @@
 """Every benchmark of this folder in turn: `make bench`; with `--quick` on small data, in under five minutes.
 
 Raw records go to bench/results, tables and plots into docs/benchmarks.md (of a quick run all to bench/results/quick).
-Spark beside the local engine is to come here as a suite of its own, `spark.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from options import options
 
 SUITES = (
     "startup.py", "capture.py", "accuracy.py", "profiling.py", "peers/run.py", "join.py", "ingest.py", "scaling.py",
-    "report.py",
+    "spark.py", "report.py",
 )  # fmt: skip
 
 

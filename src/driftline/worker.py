@@ -42,7 +42,7 @@ def tick(
     seen: Callable[[Ran], None] | None = None,
     stop: Event | None = None,
 ) -> Tick:
-    """One round: every monitor's open windows in the order of time; the notices that are due go out after each run.
+    """One round: every monitor's open windows in the order of time; due notices go out after each monitor.
 
     A monitor or a window that cannot be run (its baseline is gone, say) is a problem that is told; the others go on.
 
@@ -80,7 +80,7 @@ def tick(
                         ran.append(one)
                         if seen is not None:
                             seen(one)
-                        send()
+        send()  # not after each window: in a catch-up, what an early one raises a later one may clear
     send()
     with _survived("cache", problems):
         pruned(site.cache, keep)

@@ -165,8 +165,12 @@ def united(shift: int, *sides: tuple[Buckets, Registers | None]) -> Registers | 
     """The registers of a union whose buckets have this shift; of a side without, its keys are its values."""
     if shift == 0:
         return None
-    found = [registers_of(hash_keys(buckets.keys)) if seen is None else seen for buckets, seen in sides]
-    return np.maximum(*found)
+    found = [
+        registers_of(hash_keys(buckets.keys)) if seen is None else seen
+        for buckets, seen in sides
+        if seen is not None or len(buckets.keys)
+    ]
+    return found[0] if len(found) == 1 else np.maximum(*found)
 
 
 _BEST: Final[Callable[[int], Accumulator]] = InNumPy if _native is None else Compiled

@@ -212,6 +212,8 @@ def coarsen(buckets: Buckets, shift: int, gaps: Keys | None = None) -> Buckets:
 
 def union(a: Buckets, b: Buckets, limit: int) -> Buckets:
     """The buckets of the rows of both; their weights must both be given, or both left out."""
+    if len(a.keys) == 0 or len(b.keys) == 0:
+        return a if len(a.keys) else b
     shift = max(a.shift, b.shift)
     left, right = a.keys >> np.uint64(shift - a.shift), b.keys >> np.uint64(shift - b.shift)
     keys = np.concatenate((left, right))

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
+from math import ceil
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -75,7 +76,7 @@ class Schedule:
     grace: timedelta = timedelta(0)
     """How long after the scheduled time a run waits for late records and labels."""
     late: timedelta = timedelta(0)
-    """How long after the scheduled time late labels still make a new revision of the window."""
+    """How long after the grace period late labels still make a new revision of the window."""
 
     def __post_init__(self) -> None:
         _zone(self.zone)
@@ -108,10 +109,6 @@ class Schedule:
     def ready_at(self, scheduled_at: datetime) -> datetime:
         """From when on the run may start: after the grace period."""
         return scheduled_at + self.grace
-
-    def open_at(self, scheduled_at: datetime, now: datetime) -> bool:
-        """Whether late labels may still make a new revision of that run."""
-        return now <= scheduled_at + max(self.late, self.grace)
 
     @property
     def windows_per_month(self) -> float:
@@ -251,6 +248,22 @@ def duration_text(length: timedelta) -> str:
     clock = "".join(f"{n}{unit}" for n, unit in parts if n)
     text = (f"{days}D" if days else "") + (f"T{clock}" if clock or not days else "")
     return ("-" if length < timedelta(0) else "") + "P" + (text if text != "T" else "T0S")
+
+
+_SPOKEN: Final = (("years", 31557600), ("days", 86400), ("hours", 3600), ("minutes", 60))
+
+
+def in_words(length: timedelta) -> str:
+    """About how long that is, for people: the largest unit of which there are two.
+
+    >>> in_words(timedelta(days=1136, hours=2)), in_words(timedelta(hours=47, minutes=3))
+    ('3 years', '47 hours')
+    """
+    seconds = ceil(length.total_seconds())
+    for name, unit in _SPOKEN:
+        if seconds >= 2 * unit:
+            return f"{round(seconds / unit)} {name}"
+    return "1 second" if seconds == 1 else f"{seconds} seconds"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from driftline.notify import Delivered, deliver
 from driftline.runs.gather import Job
 from driftline.runs.lease import Passing
 from driftline.runs.run import Ran, Site, job_of, perform
-from driftline.windows import Due, Window, due
+from driftline.windows import Due, Window, due, in_words, stamp
 
 Clock = Callable[[], datetime]
 Tell = Callable[[str | Ran], None]
@@ -169,7 +169,9 @@ def _asked(job: Job, window: Window | None, now: datetime) -> _Asked:
                 return _Asked(closed[-1], True)
         raise InputError(f"no window of monitor {job.name!r} has closed yet; name one with --window START/END")
     if window.end > now:
-        raise InputError(f"window {window} is not closed yet: it ends in {window.end - now}")
+        raise InputError(
+            f"window {window} is not closed yet: it ends at {stamp(window.end)}, in {in_words(window.end - now)}"
+        )
     schedule = job.schedule
     # The schedule's fire for this window comes when it ends, or later by the end offset.
     until = schedule.ready_at(window.end + (schedule.end_offset or timedelta(0)) + _DAY)

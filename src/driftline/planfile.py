@@ -151,7 +151,10 @@ class _Reader:
         except msgspec.ValidationError as why:
             message, _, at = str(why).partition(" - at `$")
             below = tuple(int(n) if n else key for key, n in re.findall(r"\.(\w+)|\[(\d+)\]", at))
-            self.fail((*path, *below), f"{message}; it is {_at(value, below)!r}")
+            found, allowed = _at(value, below), _allowed(kind, below)
+            if allowed:
+                message = f"it must be one of {', '.join(allowed)}{_nearest(str(found), allowed)}"
+            self.fail((*path, *below), f"{message}; it is {found!r}")
 
     def schedule(self, value: Any, path: _Path) -> Any:
         if isinstance(value, str):
@@ -286,6 +289,26 @@ def _nearest(name: str, known: Any) -> str:
 
     close = get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _allowed(kind: Any, path: _Path) -> tuple[str, ...]:
+    """The words among which a value of this kind may choose at `path`; none where it is no choice of words."""
+    from msgspec import inspect
+
+    infos = _one_of(inspect.type_info(kind))
+    for part in path:
+        if isinstance(part, int):
+            items = [info.item_type for info in infos if isinstance(info, inspect.VarTupleType)]
+        else:
+            structs = (info for info in infos if isinstance(info, inspect.StructType))
+            items = [field.type for struct in structs for field in struct.fields if field.name == part]
+        infos = [info for item in items for info in _one_of(item)]
+    words = [str(value) for info in infos if isinstance(info, inspect.LiteralType) for value in info.values]
+    return (*words, *(m.value for info in infos if isinstance(info, inspect.EnumType) for m in info.cls))
+
+
+def _one_of(info: Any) -> list[Any]:
+    return list(getattr(info, "types", (info,)))
 
 
 def _at(value: Any, path: _Path) -> Any:

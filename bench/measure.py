@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -168,10 +169,11 @@ def values(records: Iterable[Record], task: str, contender: str, what: str = "se
 
 
 def median(records: Iterable[Record], task: str, contender: str, what: str = "seconds") -> float:
-    return statistics.median(values(records, task, contender, what).values())
+    """Over the rounds; not a number where the contender failed."""
+    return statistics.median(values(records, task, contender, what).values() or [math.nan])
 
 
 def ratio(records: Sequence[Record], task: str, contender: str, against: str) -> float:
     """The median over the rounds of the two contenders' ratio in the same round."""
     mine, other = values(records, task, contender), values(records, task, against)
-    return statistics.median(mine[n] / other[n] for n in mine.keys() & other.keys())
+    return statistics.median([mine[n] / other[n] for n in mine.keys() & other.keys()] or [math.nan])

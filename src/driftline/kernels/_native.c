@@ -32,6 +32,8 @@ typedef unsigned __int128 u128;
 #define REGISTERS (1 << LOG_REGISTERS)
 #define LIMBS 68 /* 64-bit limbs of a sum of squares: 2 * 2046 + 106 bits, and 64 bits for the count */
 #define UNFLUSHED (1 << 21) /* rows after which the sums of exponents are emptied, long before they overflow */
+#define NEAR (1 << 13)      /* buckets of one sign that are counted by their place */
+#define ROOM (NEAR / 8)     /* of them, those that are kept free for numbers of greater size than any so far */
 
 static inline uint64_t mixed(uint64_t h) {
     h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9ULL;
@@ -81,16 +83,23 @@ typedef struct {
     uint64_t count;
 } Bucket;
 
+/* Once buckets are wide, most of them lie near to each other: those of the greatest numbers of each sign are counted by
+ * their place instead of being looked for in the table. A bucket is in one of the two, never in both. */
+typedef struct {
+    uint64_t from[2]; /* the first bucket of the negative, and of the positive ones */
+    uint64_t counts[2 * NEAR];
+} Near;
+
 typedef struct {
     PyObject_HEAD
     int64_t limit;
     int log_size, log_most, shift, busy;
     int64_t used;
     Bucket *table;
-    uint64_t *sorted; /* room to sort keys and counts in */
+    Near *near;       /* NULL while shift is 0 */
     uint64_t least, greatest; /* keys of the numbers that are not zero */
     int64_t count, zeros, nans, positive, negative, unflushed;
-    Sums *sums;          /* NULL while shift is 0 */
+    Sums *sums;       /* NULL while shift is 0 */
     uint8_t *registers;  /* NULL while shift is 0 */
     uint64_t plus[LIMBS], minus[LIMBS], squares[LIMBS];
 } Accumulator;
@@ -129,10 +138,11 @@ static Bucket *sorted_buckets(Accumulator *self) {
     Bucket *from = malloc(sizeof(Bucket) * (size_t)(self->used + 1)), *to;
     if (!from) return NULL;
     for (int64_t i = 0; i < (1LL << self->log_size); i++)
-        if (self->table[i].key != EMPTY) {
-            differ |= self->table[i].key ^ (n ? from[0].key : self->table[i].key);
-            from[n++] = self->table[i];
-        }
+        if (self->table[i].key != EMPTY) from[n++] = self->table[i];
+    for (uint64_t i = 0; self->near && i < 2 * NEAR; i++)
+        if (self->near->counts[i])
+            from[n++] = (Bucket){self->near->from[i / NEAR] + i % NEAR, self->near->counts[i]};
+    for (int64_t i = 1; i < n; i++) differ |= from[i].key ^ from[0].key;
     to = malloc(sizeof(Bucket) * (size_t)(n + 1));
     if (!to) {
         free(from);
@@ -199,35 +209,111 @@ static void flush(Accumulator *self) {
     self->unflushed = 0;
 }
 
-static int widen(Accumulator *self) {
+static inline uint64_t place_of(const Near *near, uint64_t key, int positive) {
+    uint64_t place = key - near->from[positive];
+    return place < NEAR ? place + (uint64_t)positive * NEAR : 2 * NEAR;
+}
+
+static inline int is_positive(uint64_t key, int shift) { return (int)(key >> (63 - shift)) & 1; }
+
+/* Puts sorted buckets where they belong, now that shift is not 0. */
+static void enter_all(Accumulator *self, const Bucket *buckets, int64_t n) {
+    Near *near = self->near;
+    /* The greatest in size of the negative ones come first, of the positive ones last. */
+    near->from[0] = buckets[0].key > ROOM ? buckets[0].key - ROOM : 0;
+    near->from[1] = buckets[n - 1].key + ROOM > NEAR ? buckets[n - 1].key + ROOM - NEAR : 0;
+    memset(near->counts, 0, sizeof near->counts);
+    memset(self->table, 0xFF, sizeof(Bucket) << self->log_size);
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t place = place_of(near, buckets[i].key, is_positive(buckets[i].key, self->shift));
+        if (place < 2 * NEAR) near->counts[place] = buckets[i].count;
+        else *find(self->table, self->log_size, buckets[i].key) = buckets[i];
+    }
+}
+
+/* The first time that buckets get wider than a value. */
+static int widen_first(Accumulator *self) {
     int64_t n = self->used;
     Bucket *buckets = sorted_buckets(self);
-    if (!buckets) return -1;
-    if (self->shift == 0) {
-        self->sums = calloc(1, sizeof(Sums));
-        self->registers = calloc(1, REGISTERS);
-        if (!self->sums || !self->registers) {
-            free(buckets);
-            return -1;
-        }
-        take_in_values(self, buckets, n, self->registers);
+    self->sums = calloc(1, sizeof(Sums));
+    self->registers = calloc(1, REGISTERS);
+    Near *near = malloc(sizeof(Near));
+    if (!buckets || !self->sums || !self->registers || !near) {
+        free(buckets);
+        free(near);
+        return -1;
     }
-    self->shift += collapse(buckets, &n, self->limit);
-    memset(self->table, 0xFF, sizeof(Bucket) << self->log_size);
-    for (int64_t i = 0; i < n; i++) *find(self->table, self->log_size, buckets[i].key) = buckets[i];
+    take_in_values(self, buckets, n, self->registers);
+    self->near = near;
+    self->shift = collapse(buckets, &n, self->limit);
     self->used = n;
+    enter_all(self, buckets, n);
     free(buckets);
     return 0;
 }
 
-/* Enters a bucket that is not there. */
+/* Drops one more bit: neighbours become one, in place, and the few that are not near are entered anew. */
+static int drop_bit(Accumulator *self) {
+    Near *near = self->near;
+    int64_t far = 0, size = 1LL << self->log_size;
+    for (int64_t i = 0; i < size; i++) far += self->table[i].key != EMPTY;
+    Bucket *buckets = malloc(sizeof(Bucket) * (size_t)(far + 1));
+    if (!buckets) return -1;
+    if (far) {
+        far = 0;
+        for (int64_t i = 0; i < size; i++)
+            if (self->table[i].key != EMPTY) buckets[far++] = self->table[i];
+        memset(self->table, 0xFF, sizeof(Bucket) << self->log_size);
+    }
+    self->shift++;
+    self->used = 0;
+    for (int sign = 0; sign < 2; sign++) {
+        uint64_t *counts = near->counts + sign * NEAR, from = near->from[sign], before[NEAR], to = 0;
+        memcpy(before, counts, sizeof before);
+        memset(counts, 0, sizeof before);
+        /* The half that gets free is for smaller numbers: those of the positive ones have smaller keys. */
+        if (sign && from >> 1 >= NEAR / 2) to = NEAR / 2 - 1;
+        for (uint64_t i = 0; i < NEAR; i++) counts[to + ((i + (from & 1)) >> 1)] += before[i];
+        for (uint64_t i = 0; i < NEAR; i++) self->used += counts[i] != 0;
+        near->from[sign] = (from >> 1) - to;
+    }
+    for (int64_t i = 0; i < far; i++) {
+        uint64_t key = buckets[i].key >> 1, place = place_of(near, key, is_positive(key, self->shift));
+        if (place < 2 * NEAR) {
+            self->used += near->counts[place] == 0;
+            near->counts[place] += buckets[i].count;
+        } else {
+            Bucket *bucket = find(self->table, self->log_size, key);
+            self->used += bucket->key == EMPTY;
+            if (bucket->key == EMPTY) *bucket = (Bucket){key, 0};
+            bucket->count += buckets[i].count;
+        }
+    }
+    free(buckets);
+    return 0;
+}
+
+/* Makes buckets as much wider as leaves at most `limit`, and no more. */
+static int widen(Accumulator *self) {
+    if (self->shift == 0) return widen_first(self);
+    while (self->used > self->limit)
+        if (drop_bit(self) < 0) return -1;
+    return 0;
+}
+
+/* Enters a bucket that is not there; `key` is that of a number. */
 static int enter(Accumulator *self, uint64_t key) {
     if (self->used >= 2 * self->limit) {
-        uint64_t whole = key << self->shift;
         if (widen(self) < 0) return -1;
-        key = whole >> self->shift;
     } else if (self->log_size < self->log_most && self->used >= (1LL << self->log_size) / 2) {
         if (grow(self) < 0) return -1;
+    }
+    uint64_t place = 2 * NEAR;
+    key >>= self->shift;
+    if (self->near) place = place_of(self->near, key, is_positive(key, self->shift));
+    if (place < 2 * NEAR) {
+        self->used += self->near->counts[place]++ == 0;
+        return 0;
     }
     Bucket *bucket = find(self->table, self->log_size, key);
     if (bucket->key == EMPTY) {
@@ -255,24 +341,37 @@ static int take_in(Accumulator *self, const uint64_t *bits, int n) {
     int first = 0;
     keys_of(bits, keys, n, &self->least, &self->greatest);
     self->count += n;
-    for (int i = 0; i < n;) {
+    for (int i = 0; i < n; i++) {
         Bucket *table = self->table;
+        Near *near = self->near;
         int shift = self->shift, log_size = self->log_size;
         uint64_t mask = (1ULL << log_size) - 1;
-        for (; i < n; i++) {
-            uint64_t key = keys[i] >> shift, at = (key * GAMMA) >> (64 - log_size);
-            while (table[at].key != key) {
-                if (table[at].key == EMPTY) goto absent;
-                at = (at + 1) & mask;
+        if (near) {
+            const uint64_t from_negative = near->from[0], step = near->from[1] - near->from[0] - NEAR;
+            uint64_t *restrict counts = near->counts;
+            for (; i < n; i++) {
+                uint64_t key = keys[i] >> shift, positive = keys[i] >> 63;
+                uint64_t place = key - from_negative - (step & (0 - positive)), start = positive * NEAR;
+                if (__builtin_expect(place - start < NEAR, 1)) {
+                    if (__builtin_expect(counts[place] == 0, 0)) break;
+                    counts[place]++;
+                } else {
+                    Bucket *bucket = find(table, log_size, key);
+                    if (bucket->key == EMPTY) break;
+                    bucket->count++;
+                }
             }
+        }
+        for (; !near && i < n; i++) {
+            uint64_t key = keys[i], at = (key * GAMMA) >> (64 - log_size);
+            while (table[at].key != key && table[at].key != EMPTY) at = (at + 1) & mask;
+            if (table[at].key == EMPTY) break;
             table[at].count++;
         }
-        break;
-    absent:
-        if (enter(self, keys[i] >> shift) < 0) return -1;
-        i++;
-        /* The widening before row i - 1 took in the rows before it, which the table held; that row is not among them. */
-        if (shift == 0 && self->shift) first = i - 1;
+        if (i == n) break;
+        if (enter(self, keys[i]) < 0) return -1;
+        /* What the widening before this row took in are the rows before it; this row is not among them. */
+        if (shift == 0 && self->shift) first = i;
     }
     if (self->shift == 0) return 0;
     places_and_ranks(keys + first, places + first, ranks + first, n - first);
@@ -529,6 +628,7 @@ static void accumulator_dealloc(PyObject *object) {
     Accumulator *self = (Accumulator *)object;
     PyTypeObject *type = Py_TYPE(object);
     free(self->table);
+    free(self->near);
     free(self->sums);
     free(self->registers);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);

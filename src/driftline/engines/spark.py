@@ -20,7 +20,7 @@ from driftline.engines import buckets, remote
 from driftline.engines.engine import Folded
 from driftline.engines.local import LocalEngine
 from driftline.engines.session import explained, mapped, watched
-from driftline.engines.tasks import ROWS, Span, tasks
+from driftline.engines.tasks import ROWS, VALUES, Span, tasks
 from driftline.states.state import Plan, States
 
 _WORKERS: Final = 4
@@ -74,7 +74,7 @@ class SparkEngine:
     ) -> list[States]:
         """The states of the rows of each span [start, end), in one reading; spans may overlap."""
         slots = remote.Slots(tuple(sorted(plan, key=repr)), tuple(spans))
-        found = list(tasks(plan, table, _WORKERS, max(ROWS, table.rows // _RUNS)))
+        found = list(tasks(plan, table, _WORKERS, max(ROWS, table.rows // _RUNS), 2 * VALUES))
         if not found:
             return [States({summary: summary.empty() for summary in plan}) for _ in spans]
         frame = mapped(self._numbered(len(found)), remote.Scan.of(slots, found), remote.SCHEMA)

@@ -27,9 +27,10 @@ SLICE: Final = 1 << 17
 """Rows of one batch."""
 ROWS: Final = 1 << 20
 """Rows of one task; a larger row group is still one task."""
-_MOST: Final = 8 * ROWS
+VALUES: Final = 8 * ROWS
+"""Values (rows times columns) of one task."""
 _LEAST: Final = ROWS
-"""Values (rows times columns) of one task: at most and, where more tasks would keep all workers busy, at least."""
+"""It has fewer where more tasks keep more workers busy, but not fewer than this."""
 _BYTES: Final = 1 << 26
 """Small batches are put together until they hold so much."""
 _FILES: Final = 512
@@ -159,14 +160,14 @@ def _repeated(file: pq.ParquetFile) -> list[str]:
     return found
 
 
-def tasks(plan: Plan, table: Table, workers: int, rows: int = ROWS) -> Iterator[Task]:
-    """The tasks that fold the plan over the table, in the order of its rows, each of about so many of them.
+def tasks(plan: Plan, table: Table, workers: int, rows: int = ROWS, values: int = VALUES) -> Iterator[Task]:
+    """The tasks that fold the plan over the table, in the order of its rows, each of about so many rows and values.
 
     Raises:
         InputError: a file lacks a column of the plan, or holds values of another kind there than the files before it.
         Unavailable: a file vanished, or the files hold other rows than the table says.
     """
-    bundles = _Bundles(plan, table.rows, workers)
+    bundles = _Bundles(plan, table.rows, workers, values)
     run: list[Piece] = []
     start = length = 0
     for piece in pieces(table, Columns(column for summary in plan for column in summary.columns), rows):
@@ -266,16 +267,16 @@ def _cut(batch: pa.RecordBatch, at: int, spans: Sequence[tuple[int, Span]]) -> I
 class _Bundles:
     """A plan in bundles; summaries that share a column stay together, so that it is read once."""
 
-    def __init__(self, plan: Plan, rows: int, workers: int) -> None:
+    def __init__(self, plan: Plan, rows: int, workers: int, values: int) -> None:
         self._groups = _sharing(plan)
-        values = rows * sum(len(columns) for columns, _ in self._groups)
-        self._values = min(_MOST, max(_LEAST, values // (4 * workers)))
+        self._columns = sum(len(columns) for columns, _ in self._groups)
+        self._values = min(values, max(_LEAST, rows * self._columns // (4 * workers)))
         self._packed: dict[int, list[Bundle]] = {}
 
     def of(self, rows: int) -> list[Bundle]:
         """The bundles for tasks of so many rows."""
-        width = max(1, self._values // rows)
-        width = 1 << (width.bit_length() - 1)
+        count = -(-self._columns // max(1, self._values // rows))
+        width = -(-self._columns // max(1, count))  # bundles of equal width
         if width not in self._packed:
             self._packed[width] = list(_packed(self._groups, width))
         return self._packed[width]

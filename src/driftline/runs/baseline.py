@@ -55,7 +55,7 @@ FEWEST_BLOCKS = 6
 """… and neighbours are joined as long as so many are left: windows come in all sizes, and large ones vary less."""
 SPANS = 24
 """For windows smaller than a block so many short spans of the baseline are looked at, …"""
-SHORTEST_SPAN = 40
+SHORTEST_SPAN = 10
 """… down to this length, each a quarter of the one before."""
 _OF_VALUES = frozenset({"linf", "linf_robust", "chi_square"})
 _GOLDEN = (math.sqrt(5) - 1) / 2

@@ -62,3 +62,17 @@ def test_completeness_that_comes_in_bursts_violates_nothing_in_a_short_window(tm
 def test_a_shift_is_still_found_in_a_small_window(baseline: Path, tmp_path: Path) -> None:
     source = _rows(tmp_path / "window.parquet", range(ROWS, ROWS + 170), 5, shift=1.0)
     assert _violated(source, baseline, tmp_path) == [("ks", "level")]
+
+
+@pytest.mark.parametrize("rows", [15, 30, 60])
+def test_a_day_of_a_few_rows_in_which_a_column_never_changes_violates_nothing(tmp_path: Path, rows: int) -> None:
+    """The weekday of 60 days: a window of one day holds one value, as every day of the baseline does."""
+    shop = Workshop(LocalEngine(), tmp_path, datetime(2026, 3, 1, tzinfo=UTC))
+    day = np.arange(60 * rows) // rows % 7
+    names = np.array(["mon", "tue", "wed", "thu", "fri", "sat", "sun"])
+    columns = {"weekday": names[day], "amount": np.random.default_rng(rows).normal(size=len(day))}
+    pq.write_table(pa.table(columns), tmp_path / "base.parquet")
+    baseline_of_data(Source(tmp_path / "base.parquet"), tmp_path / "base", shop)
+    for start in range(0, 7 * rows, rows):
+        pq.write_table(pa.table(columns).slice(start, rows), tmp_path / "window.parquet")
+        assert _violated(Source(tmp_path / "window.parquet"), tmp_path / "base", tmp_path) == []

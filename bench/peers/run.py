@@ -99,11 +99,12 @@ def main() -> None:
 
 
 def _compare(records: list[Record]) -> None:
-    """All read the same: the mean of one column is the same everywhere."""
-    means = {r["contender"]: r["found"]["mean"] for r in records if (r.get("found") or {}).get("mean") is not None}
-    ours = means["Driftline"]
-    for name, mean in means.items():
-        assert abs(mean - ours) < 1e-6 * abs(ours), f"{name} found a mean of {mean}, Driftline {ours}"
+    """All read the same rows: where they tell the mean of a column and its exact KS distance, they agree."""
+    for what, apart in (("mean", 1e-6), ("ks", 1e-3)):
+        told = {r["contender"]: r["found"][what] for r in records if (r.get("found") or {}).get(what) is not None}
+        for name, value in told.items():
+            ours = told["Driftline"]
+            assert abs(value - ours) <= apart * max(1.0, abs(ours)), f"{what}: {name} found {value}, Driftline {ours}"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 setup: .venv/ready
 
-.venv/ready: requirements.lock pyproject.toml setup.py src/driftline/kernels/_native.c
+.venv/ready: requirements.lock pyproject.toml setup.py src/driftline/kernels/_native.c src/driftline/dataset/_captured.c
 	$(PYTHON) -m venv .venv || { rm -rf .venv; apt-get update && apt-get install -y python3-venv && $(PYTHON) -m venv .venv; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .

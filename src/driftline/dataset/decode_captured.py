@@ -1,25 +1,19 @@
-"""Captured records to rows: payloads paired, columns named by position, each record accounted for."""
+"""Captured records to a table: by the compiled parser where it understands them, else step by step."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from driftline.dataset.dataset import Answers, Captured, Decoded, Intake, Progress, Side
-from driftline.dataset.jsontext import column_among
-from driftline.dataset.payloads import SideRows, side_rows, spread
+from driftline.dataset.captured_rows import Decoder, layout_of, needed_sides, sides_of
+from driftline.dataset.compiled import SIDES
+from driftline.dataset.dataset import Answers, Captured, Decoded, Intake, Progress
+from driftline.dataset.decode_compiled import decode_compiled
 from driftline.dataset.preprocess import preprocessed
-from driftline.dataset.records import Records, read_records, reserved
+from driftline.dataset.records import Records, read_records
 from driftline.dataset.tables import Layout, Work, derived, finish, working
-from driftline.dataset.truths import truths
 from driftline.schema import ID, LABEL, ORDINAL, PREDICTION, SCORE, TIME
-
-_PREFIX: dict[Side, str] = {"output": "o:", "input": "i:"}
 
 
 def decode_captured(
@@ -32,18 +26,17 @@ def decode_captured(
     A record that lacks a side (capture mode Input or Output) has no values in that side's columns. `groundTruthData`
     beside the payloads (the output of a merge job) becomes the label, in the order of the rows.
     """
+    if (decoded := decode_compiled(source, into, answers=answers, progress=progress)) is not None:
+        return decoded
     with working(into, progress) as work:
         records = read_records(source, work)
-        answered = answers is not None and (answers.prediction is not None or answers.score is not None)
         skipped = 0
         if source.preprocess is not None:
             if records.records:
                 skipped = preprocessed(source.preprocess, records, work, label)
             layout = _scripted(work, answers)
         else:
-            sides = _sides(source, records)
-            _Rows(work, records, label, sides if not answered else ("output", "input")).add_all()
-            layout = _layout(source, sides, work, answers)
+            layout = _unscripted(source, work, records, answers, label)
         if not work.scratch.rows:
             _nothing(work)
         counts = Intake(
@@ -53,12 +46,15 @@ def decode_captured(
         return finish(work, layout, counts)
 
 
-def _sides(source: Captured, records: Records) -> tuple[Side, ...]:
-    if source.sides is not None:
-        return source.sides
-    if source.names is not None and records.width("input") == len(source.names):
-        return ("input",)
-    return ("output", "input")
+def _unscripted(source: Captured, work: Work, records: Records, answers: Answers | None, label: str | None) -> Layout:
+    sides = sides_of(source, records.width("input"))
+    widths = {side: records.width(side) for side in SIDES}
+    decoder = Decoder(work, records, label, needed_sides(sides, answers), widths)
+    if records.path.exists():
+        for batch in records.batches():
+            rows = decoder.rows(batch)
+            work.scratch.add(rows.columns, rows.fixed, int(rows.times.sum()))
+    return layout_of(source, sides, work, answers)
 
 
 def _nothing(work: Work) -> None:
@@ -66,126 +62,10 @@ def _nothing(work: Work) -> None:
     work.scratch.fixed |= {ID: pa.string(), ORDINAL: pa.int64(), TIME: pa.timestamp("us", "UTC")}
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """Brings the rows of records into scratch."""
-
-    work: Work
-    records: Records
-    label: str | None
-    needed: tuple[Side, ...]
-
-    def add_all(self) -> None:
-        if self.records.path.exists():
-            for batch in self.records.batches():
-                self.add(batch)
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        count = batch.num_rows
-        sides: dict[Side, SideRows] = {}
-        others: npt.NDArray[np.int64] | None = None
-        for side in ("input", "output"):
-            if side in self.needed:
-                connection, width = self.work.connection, self.records.width(side)
-                data, encoding = batch.column(side), batch.column(f"{side}_encoding")
-                sides[side] = side_rows(connection, data, encoding, width, others)
-                others = sides[side].counts(count)
-        dead = {at: f"{_where(side)}: {reason}" for side, rows in sides.items() for at, reason in rows.broken.items()}
-        rows = self._paired({side: sides[side].counts(count) for side in sides}, dead, count)
-        labels = truths(self.work.connection, batch, self.label) if self.records.labelled else None
-        if labels is not None:
-            labels.check(rows, dead)
-        keep = np.ones(count, np.bool_)
-        for at, reason in dead.items():
-            keep[at] = False
-            bury_record(self.work, self.records, batch, at, reason)
-        columns = {
-            _PREFIX[side] + name: cells for side in sides for name, cells in spread(sides[side], rows, keep).items()
-        }
-        times = np.where(keep, rows, 0)
-        fixed = reserved(batch, times)
-        if labels is not None:
-            columns[LABEL] = labels.spread(times)
-        self.work.scratch.add(columns, fixed, int(times.sum()))
-
-    def _paired(
-        self, counts: Mapping[Side, npt.NDArray[np.int64]], dead: dict[int, str], count: int
-    ) -> npt.NDArray[np.int64]:
-        both = [counts[side] for side in counts]
-        rows = np.maximum.reduce(both) if both else np.zeros(count, np.int64)
-        for at in np.flatnonzero(rows == 0):
-            dead.setdefault(int(at), "no rows in the payloads")
-        if len(both) == 2:
-            for at in np.flatnonzero((both[0] != both[1]) & (both[0] > 0) & (both[1] > 0)):
-                dead.setdefault(int(at), "input and output have different numbers of rows")
-        return rows
-
-
-def _where(side: Side) -> str:
-    return "endpointInput" if side == "input" else "endpointOutput"
-
-
-def bury_record(work: Work, records: Records, batch: pa.RecordBatch, at: int, reason: str) -> None:
-    """Send record `at` of the batch to the dead letters, with what its payloads hold."""
-    payloads = [batch.column(side)[at].as_py() or "" for side in ("output", "input")]
-    file = records.files[batch.column("file")[at].as_py()]
-    line, offset = batch.column("line")[at].as_py(), batch.column("offset")[at].as_py()
-    work.dead.add(file, line, reason, " <- ".join(p[:500] for p in payloads if p), offset)
-
-
-def _layout(source: Captured, sides: tuple[Side, ...], work: Work, answers: Answers | None) -> Layout:
-    """The order and the names of the columns: by position from `names`, surplus ones `_c{i}`; those of JSON by path."""
-    found = {side: [n for n in work.scratch.spellings if n.startswith(_PREFIX[side])] for side in _PREFIX}
-    order: tuple[Side, ...] = ("input", "output") if source.output_last else ("output", "input")
-    chosen = [side for side in order if side in sides]
-    columns: dict[str, str] = {}
-    start = 0
-    for place, side in enumerate(chosen):
-        names = sorted(found[side], key=lambda n: (not _positional(n), int(n[2:]) if _positional(n) else 0))
-        width = sum(map(_positional, names))
-        if (
-            place == 1
-            and source.names is not None
-            and len(source.names) > width
-            and not _any_positional(found[chosen[0]])
-        ):
-            # Beside JSON of the other side, whose columns bring their names, these are the last ones of the baseline.
-            start = len(source.names) - width
-        for name in names:
-            column = _named(start + int(name[2:]), source.names) if _positional(name) else name[2:]
-            columns[column if column not in columns else f"{_where(side)}.{column}"] = name
-        start += width
-    there = {name[2:]: name for name in found["output"]}
-    derived_columns = derived(_wanted(answers, there), there, "the output of the captured records")
-    return Layout(columns, derived_columns | _label(work))
-
-
-def _any_positional(names: list[str]) -> bool:
-    return any(map(_positional, names))
-
-
-def _positional(name: str) -> bool:
-    return name[2:].isdecimal()
-
-
-def _named(position: int, names: tuple[str, ...] | None) -> str:
-    return names[position] if names is not None and position < len(names) else f"_c{position}"
-
-
-def _wanted(answers: Answers | None, there: Collection[str]) -> dict[str, str | None]:
-    if answers is None:
-        return {}
-    places = {PREDICTION: answers.prediction, SCORE: answers.score}
-    return {reserved: None if place is None else column_among(place, there) for reserved, place in places.items()}
-
-
-def _label(work: Work) -> dict[str, str]:
-    return {LABEL: LABEL} if LABEL in work.scratch.spellings else {}
-
-
 def _scripted(work: Work, answers: Answers | None) -> Layout:
     """A preprocess script names the columns itself; answers are columns of what it returns."""
     columns = {name: name for name in work.scratch.spellings if name != LABEL}
     wanted = {} if answers is None else {PREDICTION: answers.prediction, SCORE: answers.score}
     place = {**{str(i): name for i, name in enumerate(columns)}, **columns}
-    return Layout(columns, derived(wanted, place, "what the preprocess script returns") | _label(work))
+    labels = {LABEL: LABEL} if LABEL in work.scratch.spellings else {}
+    return Layout(columns, derived(wanted, place, "what the preprocess script returns") | labels)

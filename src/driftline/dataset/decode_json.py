@@ -52,7 +52,7 @@ def read_json(source: Files, work: Work) -> tuple[int, int]:
 
 def read_documents(files: tuple[Path, ...], work: Work) -> Iterator[Lines]:
     """The documents of JSON-lines files and of files of one array; `line` of an array's element is its number."""
-    for array, group in groupby(enumerate(files), key=lambda file: _is_array(file[1])):
+    for array, group in groupby(enumerate(files), key=lambda file: is_array(file[1])):
         indexed = list(group)
         if array:
             for index, path in indexed:
@@ -60,9 +60,13 @@ def read_documents(files: tuple[Path, ...], work: Work) -> Iterator[Lines]:
         else:
             first = indexed[0][0]
             for lines in read_lines(tuple(path for _, path in indexed), work.dead, progress=work.progress):
-                shifted = Lines(lines.file + np.int32(first), lines.line, lines.offset, lines.text)
-                text = pc.utf8_trim_whitespace(shifted.text)
-                yield shifted.where(pc.greater(pc.binary_length(text), 0).to_numpy(zero_copy_only=False))
+                yield not_blank(Lines(lines.file + np.int32(first), lines.line, lines.offset, lines.text))
+
+
+def not_blank(lines: Lines) -> Lines:
+    """Only the lines that hold more than white space."""
+    text = pc.utf8_trim_whitespace(lines.text)
+    return lines.where(pc.greater(pc.binary_length(text), 0).to_numpy(zero_copy_only=False))
 
 
 def bury(lines: Lines, at: int, reason: str, files: tuple[Path, ...], work: Work) -> None:
@@ -70,7 +74,7 @@ def bury(lines: Lines, at: int, reason: str, files: tuple[Path, ...], work: Work
     work.dead.add(files[lines.file[at]], int(lines.line[at]), reason, lines.text[at].as_py(), int(lines.offset[at]))
 
 
-def _is_array(path: Path) -> bool:
+def is_array(path: Path) -> bool:
     """Whether the file opens with "[" and closes with "]": one that breaks off is read as lines, each a dead letter."""
     try:
         packed = path.suffix.lower() == ".gz"

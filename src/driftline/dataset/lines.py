@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -122,20 +122,20 @@ def read_lines(
     waiting: list[Lines] = []
     weight = 0
     for index, path in enumerate(files):
-        for lines in _Reader(index, path, dead, cut).batches():
+        for lines in Reader(index, path, dead, cut).batches():
             waiting.append(lines)
             weight += lines.text.nbytes
             if weight >= BLOCK or sum(map(len, waiting)) >= _MANY:
-                yield _together(waiting)
+                yield together(waiting)
                 waiting, weight = [], 0
         if progress is not None:
             done += path.stat().st_size if path.exists() else 0
             progress(done, total)
     if waiting:
-        yield _together(waiting)
+        yield together(waiting)
 
 
-class _Reader:
+class Reader:
     """One pass over one file."""
 
     def __init__(self, index: int, path: Path, dead: DeadLetters, cut: Cutter) -> None:
@@ -143,7 +143,8 @@ class _Reader:
         self.line, self.offset = 1, 0
         self.rest = b""
 
-    def batches(self) -> Iterator[Lines]:
+    def batches(self) -> Iterator[Any]:
+        """The lines, in the order of the file."""
         try:
             with _opened(self.path) as file:
                 start = file.read(len(_BOM))
@@ -158,7 +159,7 @@ class _Reader:
         except OSError as why:
             raise Unavailable(f"file {str(self.path)!r} cannot be read: {why.strerror or why}") from why
 
-    def _blocks(self, file: IO[bytes]) -> Iterator[Lines]:
+    def _blocks(self, file: IO[bytes]) -> Iterator[Any]:
         while block := file.read(BLOCK):
             data = self.rest + block
             ends = self.cut(data)
@@ -168,6 +169,9 @@ class _Reader:
             self.rest = data
             if len(self.rest) > LONGEST:
                 self._skip(file)
+        yield from self._last(file)
+
+    def _last(self, file: IO[bytes]) -> Iterator[Any]:
         # The last line may lack its newline; an open quote makes a dead letter of its line, not of all that follows.
         while self.rest:
             data = self.rest + b"\n"
@@ -201,43 +205,66 @@ class _Reader:
         used = int(ends[-1])
         newlines = plain_ends(data[:used]) if b'"' in data else ends
         line = self.line + np.searchsorted(newlines, starts, side="right").astype(np.int64)
-        lines = self._texts(data, starts, ends, line)
+        cuts = np.concatenate([starts[:1], ends])
+        lines = texts_of(data, cuts, line, starts + self.offset, self)
         self.line += len(newlines)
         self.offset += used
         return lines
 
-    def _texts(self, data: bytes, starts: Any, ends: Any, line: Any) -> Lines:
-        offsets = pa.py_buffer(np.concatenate([starts[:1], ends]).astype(np.int32))
-        raw = pa.Array.from_buffers(pa.binary(), len(ends), [None, offsets, pa.py_buffer(data)])
-        file = np.full(len(ends), self.index, dtype=np.int32)
-        good = ends - starts <= LONGEST
-        for at in np.flatnonzero(~good):
-            reason = f"the line is longer than {LONGEST >> 20} MB"
-            self._bury(raw, int(at), reason, int(line[at]), int(starts[at]))
-        try:
-            text = raw.cast(pa.string())
-        except pa.ArrowInvalid:
-            good &= np.fromiter((_is_text(raw[i].as_py()) for i in range(len(raw))), np.bool_, len(raw))
-            for at in np.flatnonzero(~good & (ends - starts <= LONGEST)):
-                self._bury(raw, int(at), _no_text(raw[at].as_py()), int(line[at]), int(starts[at]))
-            raw, good_only = raw.filter(pa.array(good)), good
-            file, line, starts = file[good_only], line[good_only], starts[good_only]
-            good = np.ones(len(raw), np.bool_)
-            text = raw.cast(pa.string())
-        text = pc.utf8_rtrim(text, "\r\n")
-        keep = good & (pc.binary_length(text).to_numpy(zero_copy_only=False) > 0)
-        return Lines(file, line, starts + self.offset, text).where(keep)
 
-    def _bury(self, raw: pa.Array, at: int, reason: str, line: int, start: int) -> None:
-        record = raw[at].as_buffer()
-        self.dead.unread(self.path, line, reason, record[: min(4096, len(record))].to_pybytes(), self.offset + start)
+def first_lines(path: Path, size: int) -> bytes:
+    """The whole lines among the first `size` bytes of a file; of a broken or vanished one those that can be read."""
+    try:
+        with _opened(path) as file:
+            data = file.read(size)
+    except (OSError, *BROKEN_GZ):
+        return b""
+    return data[: data.rfind(b"\n") + 1].removeprefix(_BOM)
+
+
+class Place(Protocol):
+    """Whose lines they are, and where those go that are none."""
+
+    index: int
+    path: Path
+    dead: DeadLetters
+
+
+def texts_of(data: bytes, cuts: Any, line: Any, offset: Any, of: Place) -> Lines:
+    """The lines of `data` between the `cuts`; those that are too long or no text go to the dead letters."""
+    count = len(cuts) - 1
+    raw = pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(cuts.astype(np.int32)), pa.py_buffer(data)])
+    file = np.full(count, of.index, dtype=np.int32)
+    good = np.diff(cuts) <= LONGEST
+    for at in np.flatnonzero(~good):
+        _bury(raw, int(at), f"the line is longer than {LONGEST >> 20} MB", line, offset, of)
+    try:
+        text = raw.cast(pa.string())
+    except pa.ArrowInvalid:
+        short = good.copy()
+        good &= np.fromiter((_is_text(raw[i].as_py()) for i in range(count)), np.bool_, count)
+        for at in np.flatnonzero(~good & short):
+            _bury(raw, int(at), _no_text(raw[at].as_py()), line, offset, of)
+        raw = raw.filter(pa.array(good))
+        file, line, offset = file[good], line[good], offset[good]
+        good = np.ones(len(raw), np.bool_)
+        text = raw.cast(pa.string())
+    text = pc.utf8_rtrim(text, "\r\n")
+    keep = good & (pc.binary_length(text).to_numpy(zero_copy_only=False) > 0)
+    return Lines(file, line, offset, text).where(keep)
+
+
+def _bury(raw: pa.Array, at: int, reason: str, line: Any, offset: Any, of: Place) -> None:
+    record = raw[at].as_buffer()
+    excerpt = record[: min(4096, len(record))].to_pybytes()
+    of.dead.unread(of.path, int(line[at]), reason, excerpt, int(offset[at]))
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", _Unpacked(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+    return cast("IO[bytes]", Unpacked(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-class _Unpacked(gzip.GzipFile):
+class Unpacked(gzip.GzipFile):
     """A gz file that gives all that can be unpacked, and only then tells that it is broken."""
 
     def __init__(self, path: Path) -> None:
@@ -245,6 +272,7 @@ class _Unpacked(gzip.GzipFile):
         self._why: Exception | None = None
 
     def read(self, size: int | None = -1) -> bytes:
+        """At most `size` bytes, unpacked."""
         pieces: list[bytes] = []
         rest = size or 0
         try:
@@ -272,7 +300,8 @@ def _is_text(record: bytes) -> bool:
     return True
 
 
-def _together(batches: list[Lines]) -> Lines:
+def together(batches: list[Lines]) -> Lines:
+    """The lines of all batches in a row."""
     if len(batches) == 1:
         return batches[0]
     return Lines(

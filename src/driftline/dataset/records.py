@@ -109,11 +109,10 @@ def read_records(source: Captured, work: Work) -> Records:
     data = dict.fromkeys(path for pair in pairs for path in pair.files)
     records = Records((*files, *data, *manifests), work.folder / "records.parquet")
     writer: Any = None
-    whole = source.preprocess is not None
     try:
         for lines in chain(read_documents(files, work), read_pairs(pairs, records.files, work)):
             records.records += len(lines)
-            batch = _batch(lines, source, records, work, whole=whole)
+            batch = told(lines, source, records, work)
             writer = writer or pq.ParquetWriter(records.path, batch.schema, compression="lz4", use_dictionary=False)
             if batch.num_rows:
                 writer.write_batch(batch)
@@ -126,7 +125,9 @@ def read_records(source: Captured, work: Work) -> Records:
     return records
 
 
-def _batch(lines: Lines, source: Captured, records: Records, work: Work, *, whole: bool) -> pa.RecordBatch:
+def told(lines: Lines, source: Captured, records: Records, work: Work) -> pa.RecordBatch:
+    """What each line holds; of those that are broken or outside the window only the account is kept."""
+    whole = source.preprocess is not None
     table = parts(pa.table({"text": lines.text}))
     params = {"paths": _PATHS, "timed": source.window is not None}
     found = ask(work.connection, _EXTRACT, params, lines=table).combine_chunks()
@@ -217,6 +218,6 @@ def reserved(batch: pa.RecordBatch, times: npt.NDArray[np.int64]) -> dict[str, p
         TIME: batch.column("time").take(take),
     }
     probability = batch.column("probability").fill_null(1.0)
-    if not pc.all(pc.equal(probability, 1.0)).as_py():
+    if pc.any(pc.not_equal(probability.filter(pa.array(times > 0)), 1.0)).as_py():
         found[PROBABILITY] = probability.take(take)
     return found

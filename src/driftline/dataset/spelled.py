@@ -59,6 +59,8 @@ def spellings_of(text: pa.Array, seen: Spellings = frozenset()) -> Spellings:
     rest = values.filter(pc.invert(integral))
     if not pc.all(pc.match_substring_regex(rest, _FRACTIONAL)).as_py() or not _finite(rest):
         return seen | {Spelling.STRING}
+    if not _fits(values.filter(integral)):
+        return seen | {Spelling.STRING}
     return seen | {some, Spelling.FRACTIONAL}
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from driftline.dataset.dataset import Decoded, Intake, Progress, Table
@@ -68,8 +69,14 @@ def working(into: Path, progress: Progress | None) -> Iterator[Work]:
 
 def finish(work: Work, layout: Layout, counts: Intake) -> Decoded:
     """Write the table and account for it; `counts` lacks rows and dead letters."""
-    _check(layout)
-    rows = _write(work.scratch, layout, work.into / ROWS)
+    with RowWriter(work.into / ROWS, work.scratch, layout) as writer:
+        for batch in work.scratch.batches():
+            writer.add(batch)
+    return accounted(work, layout, counts, work.scratch.rows)
+
+
+def accounted(work: Work, layout: Layout, counts: Intake, rows: int) -> Decoded:
+    """The table that was written, and the account of it; `counts` lacks rows and dead letters."""
     intake = Intake(
         files=counts.files,
         records=counts.records + work.dead.lines,
@@ -114,24 +121,72 @@ def _check(layout: Layout) -> None:
             raise InputError(f"a column of the data is named {name!r}, a name that Driftline reserves; rename it")
 
 
-def _write(scratch: Scratch, layout: Layout, path: Path) -> int:
+class RowWriter:
+    """Writes rows to Parquet in groups of one size, as columns of the types that scratch tells.
+
+    A column with few different values gets a dictionary, which makes it small; any other one is written as it is,
+    which is far quicker, and compressed only where that halves it.
+    """
+
+    def __init__(self, path: Path, scratch: Scratch, layout: Layout) -> None:
+        _check(layout)
+        self.schema, self._sources = schema_of(scratch, layout)
+        self._path = path
+        self._size = min(_GROUP, max(4096, _CELLS // max(1, len(self.schema))))
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._writer: Any = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Append rows, in columns as they are named in scratch; text is cast where another type is wanted."""
+        self._waiting.append(_typed(batch, self._sources, self.schema))
+        self._rows += batch.num_rows
+        while self._rows >= self._size:
+            table = pa.Table.from_batches(self._waiting, self.schema)
+            self._write(table.slice(0, self._size))
+            self._rows -= self._size
+            self._waiting = table.slice(self._size).to_batches() if self._rows else []
+
+    def _write(self, table: pa.Table) -> None:
+        if self._writer is None:
+            few, dense = _encodings(table.slice(0, 8192))
+            compression = {name: "snappy" if name in few or name in dense else "none" for name in self.schema.names}
+            self._writer = pq.ParquetWriter(self._path, self.schema, compression=compression, use_dictionary=few)
+        if table.num_rows:
+            self._writer.write_table(table, row_group_size=self._size)
+
+    def __enter__(self) -> RowWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and (self._waiting or self._writer is None):
+            self._write(pa.Table.from_batches(self._waiting, self.schema))
+        if self._writer is not None:
+            self._writer.close()
+
+
+def schema_of(scratch: Scratch, layout: Layout) -> tuple[pa.Schema, dict[str, str]]:
+    """The columns of the table, and the scratch columns that they come from."""
     sources = {**layout.columns, **layout.derived}
     types = {name: _type(scratch, name, source) for name, source in sources.items()}
     for name, kind in scratch.fixed.items():
         types[name], sources[name] = kind, name
-    schema = pa.schema(list(types.items()))
-    size = min(_GROUP, max(4096, _CELLS // max(1, len(types))))
-    with pq.ParquetWriter(path, schema, compression="snappy") as writer:
-        waiting: list[pa.RecordBatch] = []
-        for batch in scratch.batches():
-            waiting.append(_typed(batch, sources, schema))
-            while (rows := sum(b.num_rows for b in waiting)) >= size:
-                table = pa.Table.from_batches(waiting, schema)
-                writer.write_table(table.slice(0, size), row_group_size=size)
-                waiting = table.slice(size).to_batches() if rows > size else []
-        if waiting:
-            writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=size)
-    return scratch.rows
+    return pa.schema(list(types.items())), sources
+
+
+def _encodings(sample: pa.Table) -> tuple[list[str], list[str]]:
+    """The columns of few different values, and those that compression would halve."""
+    few: list[str] = []
+    dense: list[str] = []
+    for name in sample.column_names:
+        column = sample[name].combine_chunks()
+        if pa.types.is_boolean(column.type) or pc.count_distinct(column).as_py() * 4 <= len(column):
+            few.append(name)
+            continue
+        data = b"".join(bytes(buffer) for buffer in column.buffers()[1:] if buffer is not None)
+        if len(pa.compress(data, "snappy", asbytes=True)) * 2 <= len(data):
+            dense.append(name)
+    return few, dense
 
 
 def _type(scratch: Scratch, name: str, source: str) -> pa.DataType:
@@ -155,4 +210,6 @@ def _cast(batch: pa.RecordBatch, source: str, wanted: Any) -> pa.Array:
         return array.fill_null(1.0)
     if wanted.name == SCORE and array.type == pa.string():
         return numbers(array)
+    if array.type == pa.int64():
+        return array.cast(wanted.type, safe=False)  # to the nearest float64
     return array if array.type == wanted.type else array.cast(wanted.type)

@@ -243,3 +243,51 @@ def test_a_plan_whose_baseline_is_not_there_is_refused(tmp_path: Path, monkeypat
     assert result.exit_code == 1
     assert "nowhere" in result.output
     assert "created" in driftline("plan", tmp_path / "plan.yaml").output
+
+
+@pytest.mark.parametrize(
+    ("score", "truth", "message"),
+    [
+        (
+            lambda _: 0.5,
+            lambda i: i % 10,
+            "column 'truth': 480 of 600 labels are neither 0 nor 1 ('2', '3', '4', '5', '6', …)",
+        ),
+        (
+            lambda i: i % 25 / 10 - 0.9,
+            lambda i: i % 2,
+            "column 'score': 336 of 600 probabilities are outside [0, 1] (they go from -0.9",
+        ),
+    ],
+)
+def test_a_baseline_of_what_is_not_binary_names_the_column(
+    tmp_path: Path, score: Callable[[int], float], truth: Callable[[int], int], message: str
+) -> None:
+    rows = [f"{score(i):.1f},{truth(i)}" for i in range(600)]
+    (tmp_path / "scored.csv").write_text("score,truth\n" + "\n".join(rows) + "\n")
+    quality = ("--problem-type", "BinaryClassification", "--label", "truth", "--probability", "score")
+    made = driftline("baseline", "model-quality", tmp_path / "scored.csv", *quality, "--output", tmp_path / "base")
+    assert made.exit_code == 1
+    assert message in made.output
+
+
+def test_a_few_probabilities_that_are_none_are_told_beside_the_verdict(home: Path, tmp_path: Path) -> None:
+    rows = [f"{1.5 if i == 7 else (i % 10) / 10},{int(i % 10 > 4)}" for i in range(600)]
+    (tmp_path / "scored.csv").write_text("score,truth\n" + "\n".join(rows) + "\n")
+    found = driftline(
+        *("check", "model-quality", tmp_path / "scored.csv", "--label", "truth", "--baseline", home / "quality"),
+        *("--output", tmp_path / "out", "--problem-type", "BinaryClassification", "--probability", "score"),
+    )
+    assert found.exit_code in (0, 4), found.output
+    note = "1 of 600 probabilities are outside [0, 1] (they go from 0.1 to 1.5); give the probability of class 1"
+    assert report(tmp_path)["notes"] == [note]
+    assert f"note: {note}" in found.output
+
+
+def test_a_baseline_of_which_nothing_can_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("amount,plan\n" + "1,free\n" * 20)
+    output = ("--output", tmp_path / "base")
+    made = driftline("baseline", "data-quality", tmp_path / "train.csv", "--format", "jsonl", *output)
+    assert made.exit_code == 1
+    assert "no rows that can be read: 21 of 21 records could not be read, the first in " in made.output
+    assert "train.csv, line 1: not valid JSON (is the format right?)" in made.output

@@ -293,5 +293,7 @@ def _tell(checked: Checked, outcome: Outcome) -> None:
         show_table(None, ("verdict", "column", "why"), rows)
     if len(told) > len(rows):
         click.echo(f"and {len(told) - len(rows)} more: see {checked.output / 'report.json'}")
+    for note in outcome.notes:
+        say(f"note: {note}")
     for what, count in checked.lost().items():
         say(f"{count:,} {what}")

@@ -15,7 +15,7 @@ from driftline.monitors.monitor import Profile
 from driftline.schema import LABEL, PREDICTION, SCORE, ProblemType
 from driftline.states.contingency import Contingency, ContingencyState
 from driftline.states.residuals import Residuals, ResidualsState
-from driftline.states.scores import Scores
+from driftline.states.scores import Scores, ScoresState
 from driftline.states.state import Plan
 
 Metrics = tuple[Metric[Any], ...]
@@ -89,6 +89,33 @@ CONSTRAINED: Final[Mapping[ProblemType, Mapping[str, Side]]] = {
 """What is constrained by itself, and on which side the bound lies: Model Monitor's choice."""
 
 
+_REMEDIES: Final = {
+    "label": "write labels as 0 and 1 (1 is the positive class), or take MulticlassClassification",
+    "prediction": "give the predicted class, 0 or 1 (a probability is not one), or take MulticlassClassification",
+    "probability": "give the probability of class 1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """Answers or labels that a binary problem has no place for."""
+
+    what: str
+    """label, prediction or probability"""
+    rows: int
+    of: int
+    seen: str
+
+    def __str__(self) -> str:
+        plural = "probabilities" if self.what == "probability" else f"{self.what}s"
+        return f"{self.rows} of {self.of} {plural} are {self.seen}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return _REMEDIES[self.what]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelQuality:
     """Hold predictions against labels."""
@@ -159,8 +186,8 @@ class ModelQuality:
         """Refuse answers and labels that are not those of the problem type.
 
         Raises:
-            InputError: no row has a label and an answer that can be compared, or no label is `0` or `1` where the
-                problem is binary.
+            InputError: no row has a label and an answer that can be compared, or most of them are none of a binary
+                problem.
         """
         if self.problem is ProblemType.REGRESSION:
             residuals: ResidualsState = profile.states[self.residuals]
@@ -169,13 +196,32 @@ class ModelQuality:
         contingency: ContingencyState = profile.states[self.contingency]
         what = "a label and a prediction" if self.prediction else "a label and a number as its probability"
         _some(contingency.total.n, contingency.missing.n, what)
-        labels = sorted({actual for actual, _ in contingency.cells})
-        if self.problem is ProblemType.BINARY and labels and not {"0", "1"} & set(labels):
-            listed = ", ".join(map(repr, labels[:5])) + (", …" if len(labels) > 5 else "")
-            raise InputError(
-                f"no label is 0 or 1, the classes of a binary problem (1 is the positive one): they are {listed}; "
-                f"write them as 0 and 1, or take MulticlassClassification"
-            )
+        for odd in self.oddities(profile):
+            if 2 * odd.rows > odd.of:
+                raise InputError(f"{odd}; {odd.remedy}")
+
+    def oddities(self, profile: Profile) -> Iterator[Oddity]:
+        """What a binary problem has no place for; nothing where the problem is another.
+
+        Two classes of labels, one of which is 1, are binary whatever the other is called.
+        """
+        if self.problem is not ProblemType.BINARY:
+            return
+        cells = profile.states[self.contingency].cells
+        truths = {actual for actual, _ in cells}
+        known = {"0", "1"} | (truths if len(truths) <= 2 and classification.POSITIVE in truths else set())
+        for i, what in enumerate(("label", "prediction") if self.prediction else ("label",)):
+            names = sorted({cell[i] for cell in cells} - known)
+            rows = sum(count.n for cell, count in cells.items() if cell[i] not in known)
+            listed = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
+            if rows:
+                yield Oddity(what, rows, profile.states[self.contingency].total.n, f"neither 0 nor 1 ({listed})")
+        if self.scores is not None:
+            scores: ScoresState = profile.states[self.scores]
+            if scores.outside.n:
+                edges = [edge for side in (scores.positive, scores.negative) for edge in side.lower_edges().tolist()]
+                reach = f" (they go from {min(edges):.6g} to {max(edges):.6g})" if edges else ""
+                yield Oddity("probability", scores.outside.n, scores.total.n, f"outside [0, 1]{reach}")
 
     def _two_classes(self, whole: Profile) -> None:
         if self.problem is not ProblemType.BINARY:

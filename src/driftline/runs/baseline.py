@@ -148,19 +148,27 @@ class Baseline:
 
 
 def build(
-    monitor: Monitor, decoded: Decoded, engine: Engine, now: datetime, progress: Progress | None = None
+    monitor: Monitor,
+    decoded: Decoded,
+    engine: Engine,
+    now: datetime,
+    progress: Progress | None = None,
+    named: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """The files of a baseline of these rows, by name.
 
     The rows are folded in consecutive blocks: what a metric varies by from block to block, in the order of the data,
     is what it does when nothing is wrong.
 
+    Args:
+        named: the columns of `label`, `prediction` and `probability`, for messages.
+
     Raises:
-        InputError: there are no rows.
+        InputError: there are no rows, or the labels and answers are not those of the problem type.
     """
     table = decoded.table
     if table.rows == 0:
-        raise InputError("the dataset has no rows that can be read; a baseline needs some")
+        raise InputError(f"the dataset has no rows that can be read{_why_none(decoded)}; a baseline needs some")
     columns = table.columns if isinstance(monitor, DataQuality) else ()
     blocks = max(1, min(MOST_BLOCKS, table.rows // BLOCK_ROWS))
     bounds = [table.rows * i // blocks for i in range(blocks + 1)]
@@ -169,6 +177,9 @@ def build(
     parts = [Profile(s, columns) for s in folded[:blocks]]
     whole = Profile(_merged(p.states for p in parts), columns)
     if isinstance(monitor, ModelQuality):
+        for odd in monitor.oddities(whole):
+            column = (named or {}).get(odd.what)
+            raise InputError(f"{'' if column is None else f'column {column!r}: '}{odd}; {odd.remedy}")
         monitor.check(whole)
     scales = _short_scales(monitor, whole, parts, dict(zip(spans[1], folded[blocks:], strict=True)))
     while True:
@@ -192,6 +203,18 @@ def build(
         "baseline.json": msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n",
         "states.bin": encode_profile(whole),
     }
+
+
+def _why_none(decoded: Decoded) -> str:
+    """How many records became dead letters, and the first of them."""
+    if not decoded.intake.dead or decoded.dead_letters is None:
+        return ""
+    with decoded.dead_letters.open("rb") as letters:
+        first = msgspec.json.decode(letters.readline())
+    return (
+        f": {decoded.intake.dead:,} of {decoded.intake.records:,} records could not be read, the first in "
+        f"{first['file']}, line {first['line']}: {first['reason']} (is the format right?)"
+    )
 
 
 def _short_spans(rows: int, block: int) -> list[tuple[int, int]]:

@@ -35,6 +35,8 @@ class Outcome:
     judgements: tuple[Judgement, ...]
     profile: Profile | None
     coverage: Coverage | None
+    notes: tuple[str, ...] = ()
+    """What a reader should know of the answers and labels beside the verdict."""
 
     @property
     def violated(self) -> list[Judgement]:
@@ -101,7 +103,11 @@ def evaluate(question: Question, dataset: Dataset, engine: Engine, progress: Pro
             question.monitor.check(profile)
         except InputError as why:
             return nothing(question, str(why), coverage)
-    return judged(question, profile, table.rows if coverage is None else coverage.labelled, coverage)
+    outcome = judged(question, profile, table.rows if coverage is None else coverage.labelled, coverage)
+    if isinstance(question.monitor, ModelQuality):
+        notes = tuple(f"{odd}; {odd.remedy}" for odd in question.monitor.oddities(profile))
+        return replace(outcome, notes=notes)
+    return outcome
 
 
 def judged(question: Question, profile: Profile, rows: int, coverage: Coverage | None) -> Outcome:

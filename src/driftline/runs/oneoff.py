@@ -111,6 +111,7 @@ class Checked:
         return {
             "verdict": outcome.verdict.value,
             "reason": outcome.reason,
+            "notes": list(outcome.notes),
             "mode": outcome.mode.value,
             "constraints": self.counts(),
             "rows": self.inputs.predictions.table.rows,
@@ -134,11 +135,14 @@ def baseline_of_quality(source: Source, output: Path, model: Model, shop: Worksh
     """Build a model-quality baseline of a dataset with predictions and labels in columns."""
     monitor, label = quality_monitor(model.problem, model.answers), model.truth.column
     decoded = decode(source.found(), shop.scratch / "rows", answers=model.answers, label=label, progress=shop.progress)
-    return _built(monitor, decoded, output, shop)
+    given = {"label": label, "prediction": model.answers.prediction, "probability": model.answers.score}
+    return _built(monitor, decoded, output, shop, {what: name for what, name in given.items() if name is not None})
 
 
-def _built(monitor: Monitor, decoded: Decoded, output: Path, shop: Workshop) -> dict[str, Any]:
-    files = build(monitor, decoded, shop.engine, shop.now, shop.progress)
+def _built(
+    monitor: Monitor, decoded: Decoded, output: Path, shop: Workshop, named: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    files = build(monitor, decoded, shop.engine, shop.now, shop.progress, named)
     if decoded.intake.dead and decoded.dead_letters is not None:
         files["dead_letters.jsonl"] = decoded.dead_letters.read_bytes()
     save(files, output)

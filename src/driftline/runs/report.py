@@ -105,6 +105,7 @@ def _report(outcome: Outcome, question: Question, inputs: Inputs, about: About, 
         "revision": inputs.fingerprint,
         "verdict": outcome.verdict.value,
         "reason": outcome.reason,
+        "notes": list(outcome.notes),
         "mode": outcome.mode.value,
         "constraints": counts,
         "false_alarms": {

@@ -98,7 +98,7 @@ def test_no_rows_at_all_are_undefined_everywhere(profiled: Profiled, monitor: Mo
 
 def test_labels_of_another_problem_are_refused_with_what_they_are(profiled: Profiled) -> None:
     words = {LABEL: ["yes", "no"], PREDICTION: ["yes", "yes"], SCORE: [0.5, 0.6]}
-    with pytest.raises(InputError, match=r"no label is 0 or 1.*'no', 'yes'.*write them as 0 and 1"):
+    with pytest.raises(InputError, match=r"2 of 2 labels are neither 0 nor 1 \('no', 'yes'\); write"):
         BINARY.check(profiled(BINARY, **words))
     MULTICLASS.check(profiled(MULTICLASS, **words))
     with pytest.raises(InputError, match="none of the 2 rows has a number as its label and as its prediction"):
@@ -106,7 +106,28 @@ def test_labels_of_another_problem_are_refused_with_what_they_are(profiled: Prof
 
 
 def test_labels_of_minus_one_and_one_are_those_of_a_binary_problem(profiled: Profiled) -> None:
-    BINARY.check(profiled(BINARY, **{LABEL: ["-1", "1"], PREDICTION: ["1", "1"], SCORE: [0.5, 0.6]}))
+    profile = profiled(BINARY, **{LABEL: ["-1", "1"], PREDICTION: ["1", "-1"], SCORE: [0.5, 0.6]})
+    BINARY.check(profile)
+    assert list(BINARY.oddities(profile)) == []
+
+
+def test_what_a_binary_problem_has_no_place_for_is_named(profiled: Profiled) -> None:
+    columns = {LABEL: ["0", "1", "1", "2"], PREDICTION: ["0.7", "1", "1", "0"], SCORE: [0.1, 1.5, 0.6, -0.9]}
+    profile = profiled(BINARY, **columns)
+    BINARY.check(profile)
+    assert [str(odd) for odd in BINARY.oddities(profile)] == [
+        "1 of 4 labels are neither 0 nor 1 ('2')",
+        "1 of 4 predictions are neither 0 nor 1 ('0.7')",
+        "2 of 4 probabilities are outside [0, 1] (they go from -0.9 to 1.5)",
+    ]
+    assert list(MULTICLASS.oddities(profiled(MULTICLASS, **columns))) == []
+
+
+def test_ten_classes_are_no_binary_problem(profiled: Profiled) -> None:
+    digits = [str(i % 10) for i in range(50)]
+    profile = profiled(BINARY, **{LABEL: digits, PREDICTION: digits, SCORE: [0.5] * 50})
+    with pytest.raises(InputError, match=r"40 of 50 labels are neither 0 nor 1 \('2', .*, …\); .*MulticlassClass"):
+        BINARY.check(profile)
 
 
 @pytest.mark.parametrize("problem", list(ProblemType))

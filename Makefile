@@ -20,7 +20,8 @@ check: setup  ## style, types, floors, examples in docstrings, laws
 	$(BIN)/pytest -q -n auto src tests/laws
 
 test: check  ## everything that must be true
-	$(BIN)/pytest -q -n auto --dist loadgroup tests --ignore tests/laws
+	$(BIN)/pytest -q -n auto -m "not spark" tests --ignore tests/laws
+	$(BIN)/pytest -q -m spark tests
 
 demo: setup  ## the main job on real data, in under two minutes
 	$(BIN)/driftline demo --output demo

@@ -27,10 +27,11 @@ from driftline.engines.local import LocalEngine
 from driftline.engines.session import session
 from driftline.engines.spark import SparkEngine
 
-on_spark = pytest.mark.xdist_group("spark")
-"""One cluster for all: its tests go to one process."""
+on_spark = pytest.mark.spark
+"""One cluster for all: these tests run in one process."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"cluster", "connect"} & set(getattr(item, "fixturenames", ())):

@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.xdist_group("spark")
+@pytest.mark.spark
 def test_a_baseline_on_spark_is_that_of_one_machine(tmp_path: Path, path: Path) -> None:
     random = np.random.default_rng(2)
     columns = {"x": random.normal(size=4000), "s": random.choice(np.array(["a", "b"]), 4000)}

@@ -291,3 +291,18 @@ def test_a_baseline_of_which_nothing_can_be_read_says_why(tmp_path: Path) -> Non
     assert made.exit_code == 1
     assert "no rows that can be read: 21 of 21 records could not be read, the first in " in made.output
     assert "train.csv, line 1: not valid JSON (is the format right?)" in made.output
+
+
+def test_captured_json_is_held_against_a_baseline_of_inputs_by_its_input_side(home: Path, tmp_path: Path) -> None:
+    with Capture("shop", tmp_path, clock=lambda: AT) as capture:
+        for i in range(600):
+            asked, kind = json.dumps({"amount": i % 50, "plan": "free" if i % 3 else "pro"}), "application/json"
+            kinds = {"request_content_type": kind, "response_content_type": kind}
+            capture.log(asked, '{"score": 0.5}', inference_id=f"r{i}", at=AT + timedelta(seconds=i), **kinds)
+    source = tmp_path / "captured"
+    assert check(home, source).exit_code == 3
+    assert [v["metric"] for v in report(tmp_path)["violations"]] == ["extra_columns"]
+    assert check(home, source, "--sides", "input").exit_code == 0
+    refused = check(home, home / "train.csv", "--sides", "input")
+    assert refused.exit_code == 1
+    assert "leave out --window, --preprocess and --sides" in refused.output

@@ -12,6 +12,7 @@ from driftline.cli.console import Tidy, WindowText, as_json, counted, finish, pr
 
 if TYPE_CHECKING:
     from driftline.constraints import Mode
+    from driftline.dataset.dataset import Side
     from driftline.runs.evaluate import Outcome
     from driftline.runs.oneoff import Checked
     from driftline.windows import Window
@@ -72,6 +73,12 @@ _checked = _together(
         "--preprocess", type=EXISTING, help="Script with Model Monitor's preprocess_handler, run in its own process."
     ),
 )
+_sides = click.option(
+    "--sides",
+    type=click.Choice(["input", "output", "both"]),
+    help="Which payloads of captured records become columns. "
+    "Default: both, or the input alone where it is CSV with as many columns as the baseline.",
+)
 _engine = click.option(
     "--engine",
     metavar="local|URL",
@@ -91,12 +98,14 @@ def baseline() -> None:
 @baseline.command("data-quality")
 @click.argument("dataset", type=EXISTING)
 @click.option("--output", type=FOLDER, required=True, help="Folder for the baseline.")
+@_sides
 @_format
 @_engine
 @as_json
 def baseline_data_quality(
     dataset: Path,
     output: Path,
+    sides: str | None,
     format_: Literal["csv", "jsonl", "parquet"] | None,
     header: bool,
     engine: str,
@@ -111,7 +120,7 @@ def baseline_data_quality(
     from driftline.runs.oneoff import Source, baseline_of_data
 
     with progress("baseline") as bar, workshop(bar, engine) as shop:
-        built = baseline_of_data(Source(dataset, format_, header), output, shop)
+        built = baseline_of_data(Source(dataset, format_, header, sides=_payloads(sides)), output, shop)
     _show_baseline(built, as_json)
 
 
@@ -157,6 +166,7 @@ def check() -> None:
 @check.command("data-quality")
 @click.argument("source", type=EXISTING)
 @_checked
+@_sides
 @_format
 @_engine
 @as_json
@@ -167,6 +177,7 @@ def check_data_quality(
     window: Window | None,
     mode: str | None,
     preprocess: Path | None,
+    sides: str | None,
     format_: Literal["csv", "jsonl", "parquet"] | None,
     header: bool,
     engine: str,
@@ -179,7 +190,7 @@ def check_data_quality(
     from driftline.assemble import workshop
     from driftline.runs.oneoff import Source, check_data
 
-    found = Source(source, format_, header, window, preprocess)
+    found = Source(source, format_, header, window, preprocess, _payloads(sides))
     with progress("check") as bar, workshop(bar, engine) as shop:
         checked = check_data(found, baseline_, output, _mode(mode), shop)
     _show_check(checked, as_json)
@@ -241,6 +252,10 @@ def check_model_quality(
     with progress("check") as bar, workshop(bar, engine) as shop:
         checked = check_quality(found, baseline_, output, _mode(mode), model, shop)
     _show_check(checked, as_json)
+
+
+def _payloads(text: str | None) -> tuple[Side, ...] | None:
+    return {None: None, "input": ("input",), "output": ("output",), "both": ("output", "input")}[text]
 
 
 def _mode(text: str | None) -> Mode | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from driftline.constraints import Mode, Verdict
-from driftline.dataset.dataset import Answers, Captured, Dataset, Decoded, Files, Join, Progress
+from driftline.dataset.dataset import Answers, Captured, Dataset, Decoded, Files, Join, Progress, Side
 from driftline.dataset.decode import decode
 from driftline.dataset.decode_labels import decode_labels
 from driftline.engines.engine import Engine
@@ -45,17 +45,21 @@ class Source:
     header: bool = True
     window: Window | None = None
     preprocess: Path | None = None
+    sides: tuple[Side, ...] | None = None
+    """Of captured records: which payloads become columns; None: as `Captured` says."""
 
     def found(self, names: tuple[str, ...] | None = None) -> Files | Captured:
         """The source; `names` are those of CSV columns that have none of their own."""
         source = resolve(self.path, format=self.format, header=self.header)
         if isinstance(source, Captured):
             paths = source.paths if self.window is None else captured_in(source.paths, self.window)
-            return replace(source, paths=paths, window=self.window, names=names, preprocess=self.preprocess)
-        if self.window is not None or self.preprocess is not None:
+            return replace(
+                source, paths=paths, window=self.window, names=names, preprocess=self.preprocess, sides=self.sides
+            )
+        if self.window is not None or self.preprocess is not None or self.sides is not None:
             raise InputError(
-                f"{self.path} is a dataset, not captured records: it has no times for a window, and no records "
-                f"for a preprocess script; leave out --window and --preprocess"
+                f"{self.path} is a dataset, not captured records: it has no times for a window, no records for a "
+                f"preprocess script, and no input or output; leave out --window, --preprocess and --sides"
             )
         return source
 

@@ -306,3 +306,21 @@ def test_captured_json_is_held_against_a_baseline_of_inputs_by_its_input_side(ho
     refused = check(home, home / "train.csv", "--sides", "input")
     assert refused.exit_code == 1
     assert "leave out --window, --preprocess and --sides" in refused.output
+
+
+def test_a_header_that_looks_like_data_is_told(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("".join(f"{i},{i / 7:.3f}\n" for i in range(300)))
+    build = ("baseline", "data-quality", tmp_path / "train.csv", "--output", tmp_path / "base")
+    made = driftline(*build)
+    assert made.exit_code == 0
+    assert "train.csv, line 1: the names of all 2 columns are numbers ('0', '0.000', …); if this" in made.output
+    assert "note" not in driftline(*build, "--no-header").output
+
+
+@pytest.mark.parametrize(("mark", "called"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_baseline_of_fields_that_no_comma_separates_is_refused(tmp_path: Path, mark: str, called: str) -> None:
+    (tmp_path / "train.csv").write_text(f"amount{mark}plan\n" + "".join(f"{i}{mark}free\n" for i in range(300)))
+    made = driftline("baseline", "data-quality", tmp_path / "train.csv", "--output", tmp_path / "base")
+    assert made.exit_code == 1
+    assert f"its fields seem to be separated by {called}; CSV is read with commas" in made.output
+    assert not (tmp_path / "base").exists()

@@ -279,6 +279,8 @@ def _show_baseline(built: dict[str, Any], as_json: bool) -> None:
         return
     click.echo(f"{built['kind']} baseline of {counted(built['rows'], 'row')} written to {built['output']}")
     show_table(None, ("file", "what it holds"), [(name, FILES[name]) for name in built["files"]])
+    for note in built.get("notes", ()):
+        say(f"note: {note}")
     if built["dead_letters"]:
         letters = Path(built["output"], "dead_letters.jsonl")
         say(f"{counted(built['dead_letters'], 'record')} could not be read: file, line and reason stand in {letters}")

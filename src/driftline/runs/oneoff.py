@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,6 +25,8 @@ from driftline.runs.report import REPORT, About, Inputs, inputs_told, report_fil
 from driftline.runs.source import Format, captured_in, data_files, ending_of, labels_for, resolve
 from driftline.schema import ProblemType
 from driftline.windows import Window
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +134,29 @@ class Checked:
 
 def baseline_of_data(source: Source, output: Path, shop: Workshop) -> dict[str, Any]:
     """Build a data-quality baseline of the source in the folder `output`."""
-    decoded = decode(source.found(), shop.scratch / "rows", progress=shop.progress)
-    return _built(DataQuality(), decoded, output, shop)
+    found = source.found()
+    decoded = decode(found, shop.scratch / "rows", progress=shop.progress)
+    notes = _doubts(found, decoded.table.columns) if isinstance(found, Files) and found.format == "csv" else []
+    return {**_built(DataQuality(), decoded, output, shop), "notes": notes}
+
+
+def _doubts(files: Files, columns: tuple[str, ...]) -> list[str]:
+    """What makes a CSV header look like none. Raises InputError where the fields are not separated by commas."""
+    file = files.paths[0]
+    if not files.header:
+        return []
+    for mark, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(columns) == 1 and mark in columns[0]:
+            raise InputError(
+                f"{file}, line 1: one column, called {columns[0]!r}: its fields seem to be separated by {called}; "
+                f"CSV is read with commas, so write the file with them"
+            )
+    if not all(_NUMBER.fullmatch(name.strip()) for name in columns):
+        return []
+    which = f"the name of the one column is a number ({columns[0]!r})"
+    if len(columns) > 1:
+        which = f"the names of all {len(columns)} columns are numbers ({columns[0]!r}, {columns[1]!r}, …)"
+    return [f"{file}, line 1: {which}; if this line is data, build the baseline again with --no-header"]
 
 
 def baseline_of_quality(source: Source, output: Path, model: Model, shop: Workshop) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from driftline.states.histogram import HistogramState
 
 Floats = npt.NDArray[np.float64]
 
+SINGLE: Final = 2.0**-23
+"""Numbers that are relatively as near as this may be one number in single precision."""
 QUANTILE_BINS: Final = 10
 """Bins of numbers: tenths of the baseline, as is custom for the population stability index."""
 CATEGORY_BINS: Final = 29
@@ -57,7 +59,9 @@ class Shares:
 def numbers(current: ColumnState, baseline: ColumnState, *, finite: bool = False) -> tuple[Floats, Shares]:
     """All numbers of both columns, ascending, and their shares. NaN is left out, infinities only if `finite`.
 
-    Two numbers that share a bucket of the coarser histogram are one place.
+    Two numbers that share a bucket of the coarser histogram are one place. So are, where not all are whole, a number
+    of the window and the nearest of the baseline that single precision cannot tell apart: the same data written with
+    fewer digits, or kept in float32, has not moved.
 
     Raises:
         Undefined: one side holds no number.
@@ -68,11 +72,22 @@ def numbers(current: ColumnState, baseline: ColumnState, *, finite: bool = False
     integral = all(column.kinds.fractional.n == 0 for column in (current, baseline))
     shift = max(current.histogram.shift, baseline.histogram.shift)
     sides = [_places(column.histogram.coarsen(shift), integral, finite) for column in (current, baseline)]
-    values = np.union1d(sides[0][0], sides[1][0])
+    ours = sides[0][0] if integral else _snapped(sides[0][0], sides[1][0])
+    values = np.union1d(ours, sides[1][0])
     weights = np.zeros((2, len(values)))
-    for row, (at, weight) in zip(weights, sides, strict=True):
-        row[np.searchsorted(values, at)] = weight
+    np.add.at(weights[0], np.searchsorted(values, ours), sides[0][1])
+    weights[1, np.searchsorted(values, sides[1][0])] = sides[1][1]
     return values, _shares(weights[0], weights[1], current, baseline)
+
+
+def _snapped(ours: Floats, theirs: Floats) -> Floats:
+    """Each of ours, or the nearest of theirs where it is within the precision of a float32; both ascend."""
+    after = np.minimum(np.searchsorted(theirs, ours), len(theirs) - 1)
+    before = np.maximum(after - 1, 0)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        nearest = np.where(ours - theirs[before] < theirs[after] - ours, theirs[before], theirs[after])
+        near = np.isfinite(ours) & (np.abs(nearest - ours) <= SINGLE * np.abs(ours))
+    return np.where(near, nearest, ours)
 
 
 def categories(current: ColumnState, baseline: ColumnState) -> tuple[list[str], Shares]:
@@ -126,11 +141,12 @@ def _weight(histogram: HistogramState, *, finite: bool) -> int:
 def _places(histogram: HistogramState, integral: bool, finite: bool) -> tuple[Floats, Floats]:
     values, _, weights = histogram.points(integral=integral)
     places, heavy = [values], [weights.astype(np.float64)]
-    if not finite:
-        for at, count in ((-np.inf, histogram.negative_infinity), (np.inf, histogram.positive_infinity)):
-            if count.n:
-                places.append(np.array([at]))
-                heavy.append(np.array([float(count.w)]))
+    if not finite and histogram.negative_infinity.n:
+        places.insert(0, np.array([-np.inf]))
+        heavy.insert(0, np.array([float(histogram.negative_infinity.w)]))
+    if not finite and histogram.positive_infinity.n:
+        places.append(np.array([np.inf]))
+        heavy.append(np.array([float(histogram.positive_infinity.w)]))
     return np.concatenate(places), np.concatenate(heavy)
 
 

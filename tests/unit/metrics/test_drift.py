@@ -237,3 +237,16 @@ def test_a_constant_that_stays_holds_for_certain(column_of: Any) -> None:
     states = column_of([7] * 30), column_of([7] * 900)
     for metric in (drift.psi, drift.jensen_shannon, drift.hellinger, drift.tvd):
         assert metric(*states, confidence=0.9999) == exactly(0.0)
+
+
+@pytest.mark.parametrize("metric", [drift.ks, drift.psi, drift.jensen_shannon, drift.wasserstein])
+def test_the_same_numbers_with_fewer_digits_have_not_moved(column_of: Callable[..., ColumnState], metric: Any) -> None:
+    rng = np.random.default_rng(5)
+    values = rng.choice([-0.044641636506989, 0.0506801187398187, np.inf, -np.inf], 2000, p=[0.5, 0.48, 0.01, 0.01])
+    same = metric(column_of(values), column_of(values), confidence=0.95)
+    for fewer in (np.round(values, 8), values.astype(np.float32).astype(np.float64)):
+        assert metric(column_of(fewer), column_of(values), confidence=0.95) == same
+    assert drift.ks(column_of(np.round(values, 6)), column_of(values), confidence=0.95).value > 0.4
+    assert (
+        drift.ks(column_of(np.where(values == np.inf, 1e300, values)), column_of(values), confidence=0.95).value > 0.0
+    )

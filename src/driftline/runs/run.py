@@ -18,6 +18,7 @@ from driftline.catalog.ledger import Outcome as Recorded
 from driftline.constraints import Constraint, Mode, Verdict
 from driftline.dataset.dataset import Answers, Progress
 from driftline.engines.engine import Engine
+from driftline.engines.remembered import RememberingEngine
 from driftline.errors import Conflict, DriftlineError, InputError, NotFound, Unavailable
 from driftline.monitors.monitor import Monitor
 from driftline.objects.store import ObjectStore
@@ -151,7 +152,7 @@ def _work(run: Run, job: Job, site: Site, time: Passing, *, again: bool, progres
     if not ledger.identify(run, found.digest, gathered.inputs.fingerprint or found.digest, again=again):
         return False
     question = question_of(job, _alarms(job, site.catalog))
-    outcome = evaluate(question, gathered.dataset, site.engine, progress)
+    outcome = evaluate(question, gathered.dataset, RememberingEngine(site.engine, site.cache), progress)
     about = About(job.name, job.spec.endpoint, run.due.scheduled_at)
     files = report_files(outcome, question, gathered.inputs, about, time.now())
     ledger.extend(run, time.now())  # whoever has lost the run writes over nobody's report

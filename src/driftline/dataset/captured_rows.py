@@ -110,9 +110,9 @@ def bury_record(work: Work, records: Records, batch: pa.RecordBatch, at: int, re
     work.dead.add(file, line, reason, " <- ".join(p[:500] for p in payloads if p), offset)
 
 
-def layout_of(source: Captured, sides: tuple[Side, ...], work: Work, answers: Answers | None) -> Layout:
+def layout_of(source: Captured, sides: tuple[Side, ...], there: Collection[str], answers: Answers | None) -> Layout:
     """The order and the names of the columns: by position from `names`, surplus ones `_c{i}`; those of JSON by path."""
-    found = {side: [n for n in work.scratch.spellings if n.startswith(PREFIX[side])] for side in PREFIX}
+    found = {side: [n for n in there if n.startswith(PREFIX[side])] for side in PREFIX}
     order: tuple[Side, ...] = ("input", "output") if source.output_last else ("output", "input")
     chosen = [side for side in order if side in sides]
     columns: dict[str, str] = {}
@@ -132,9 +132,9 @@ def layout_of(source: Captured, sides: tuple[Side, ...], work: Work, answers: An
             column = _named(start + int(name[2:]), source.names) if _positional(name) else name[2:]
             columns[column if column not in columns else f"{_where(side)}.{column}"] = name
         start += width
-    there = {name[2:]: name for name in found["output"]}
-    derived_columns = derived(_wanted(answers, there), there, "the output of the captured records")
-    return Layout(columns, derived_columns | _label(work))
+    outputs = {name[2:]: name for name in found["output"]}
+    derived_columns = derived(_wanted(answers, outputs), outputs, "the output of the captured records")
+    return Layout(columns, derived_columns | ({LABEL: LABEL} if LABEL in there else {}))
 
 
 def _any_positional(names: list[str]) -> bool:
@@ -154,7 +154,3 @@ def _wanted(answers: Answers | None, there: Collection[str]) -> dict[str, str | 
         return {}
     places = {PREDICTION: answers.prediction, SCORE: answers.score}
     return {reserved: None if place is None else column_among(place, there) for reserved, place in places.items()}
-
-
-def _label(work: Work) -> dict[str, str]:
-    return {LABEL: LABEL} if LABEL in work.scratch.spellings else {}

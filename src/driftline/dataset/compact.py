@@ -19,6 +19,7 @@ from driftline.dataset.dataset import Answers, Captured, Decoded, Files, Intake,
 from driftline.dataset.decode import decode
 from driftline.dataset.decode_labels import decode_labels, joined_labels
 from driftline.dataset.fingerprint import labels_fingerprint, source_fingerprint
+from driftline.dataset.hours import NotByHour, decode_hours, joined
 from driftline.errors import Corrupt
 
 LABEL_DAYS: Final = "label-days"
@@ -42,9 +43,16 @@ def decode_cached(
     """`decode`, or what it gave when the same files were decoded with the same options before.
 
     Each result is a folder of `cache`, named by the fingerprint of source and options, written whole or not at all.
+    Captured records of a window are decoded hour by hour (the folder of the files), where the compiled parser takes
+    them: a late file costs one hour, and windows share the hours.
     """
 
     def fresh(into: Path) -> Decoded:
+        if isinstance(source, Captured) and label is None:
+            try:
+                return joined(decode_hours(cache, source, answers=answers, kept=_cached, progress=progress), into)
+            except NotByHour:
+                pass
         return decode(source, into, answers=answers, label=label, progress=progress)
 
     return _cached(cache / source_fingerprint(source, answers, label), fresh)
@@ -121,7 +129,11 @@ def _known(folder: Path) -> Decoded | None:
     """What lies in the folder, marked as used just now; None where nothing whole does: it can be decoded anew."""
     try:
         os.utime(folder / _ACCOUNT)
-        return _load(folder)
+        known = _load(folder)
+        for other in {path.parent for path in known.table.paths} - {folder}:
+            with suppress(FileNotFoundError):
+                os.utime(other / _ACCOUNT)  # an hour of this result
+        return known
     except (FileNotFoundError, Corrupt):
         return None
 

@@ -26,8 +26,8 @@ def decode_captured(
     A record that lacks a side (capture mode Input or Output) has no values in that side's columns. `groundTruthData`
     beside the payloads (the output of a merge job) becomes the label, in the order of the rows.
     """
-    if (decoded := decode_compiled(source, into, answers=answers, progress=progress)) is not None:
-        return decoded
+    if (found := decode_compiled(source, into, answers=answers, progress=progress)) is not None:
+        return found[0]
     with working(into, progress) as work:
         records = read_records(source, work)
         skipped = 0
@@ -54,7 +54,7 @@ def _unscripted(source: Captured, work: Work, records: Records, answers: Answers
         for batch in records.batches():
             rows = decoder.rows(batch)
             work.scratch.add(rows.columns, rows.fixed, int(rows.times.sum()))
-    return layout_of(source, sides, work, answers)
+    return layout_of(source, sides, work.scratch.spellings, answers)
 
 
 def _nothing(work: Work) -> None:

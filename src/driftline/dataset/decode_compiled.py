@@ -7,8 +7,6 @@ there is another pass. Lines that the parser hands back go the way of all record
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,14 +18,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from driftline.dataset import lines as reading
 from driftline.dataset.blocks import Block, BlockReader
-from driftline.dataset.captured_rows import Decoder, Rows, layout_of, needed_sides, sides_of
+from driftline.dataset.captured_rows import Decoder, Rows
 from driftline.dataset.compiled import PREFIX, SIDES, Asked, Parsed, compiled, hash_of, parse
 from driftline.dataset.dataset import Answers, Captured, Decoded, Intake, Progress, Side
 from driftline.dataset.decode_json import is_array, not_blank
-from driftline.dataset.lines import Lines, files_below, first_lines
+from driftline.dataset.guess import Agreed, Facts, Guess, guessed, joined_spellings, planned, threads
+from driftline.dataset.lines import Lines, files_below
 from driftline.dataset.manifests import told_apart
 from driftline.dataset.records import Records, told
 from driftline.dataset.spelled import Spellings, spellings_of, type_of
@@ -35,38 +35,19 @@ from driftline.dataset.tables import ROWS, Layout, RowWriter, Work, accounted, s
 from driftline.errors import InputError
 from driftline.schema import ID, ORDINAL, PROBABILITY, TIME
 
-_SAMPLED: Final = 16
-"""Files whose beginning is looked at beforehand."""
-_LEAST: Final = 1 << 18
-_MOST: Final = 1 << 22
-"""Bytes of such a beginning."""
-_SHARE: Final = 16
-"""All of them together should be this part of all bytes."""
 _PASSES: Final = 8
 _EVENTS: Final = 1 << 23
 """Hashes of events that are sorted at a time."""
 _TWICE: Final = 1 << 20
-_FIXED: Final = {ID: pa.string(), ORDINAL: pa.int64(), TIME: pa.timestamp("us", "UTC")}
 
 
 class _Otherwise(Exception):  # noqa: N818  it is not an error
     """The records are of a form for which this is not the way."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Guess:
-    """What must be known of the records before they can be read."""
-
-    widths: Mapping[Side, int]
-    spellings: Mapping[str, Spellings]
-    """How the values of each column are spelled."""
-    sampled: bool
-    suspects: npt.NDArray[np.uint64] | None = None
-
-
 def decode_compiled(
-    source: Captured, into: Path, *, answers: Answers | None, progress: Progress | None
-) -> Decoded | None:
+    source: Captured, into: Path, *, answers: Answers | None, progress: Progress | None, agreed: Agreed | None = None
+) -> tuple[Decoded, Facts] | None:
     """Decode captured records; None where they must be decoded step by step.
 
     That is so without a compiler, with a preprocess script, manifests, ground truth or JSON payloads, and where more
@@ -77,58 +58,19 @@ def decode_compiled(
     manifests, files = told_apart(files_below(source.paths, *reading.ENDINGS["jsonl"]))
     if manifests or not files or any(map(is_array, files)):
         return None
-    guess = _guessed(source, files)
+    guess = guessed(source, files) if agreed is None else Guess(agreed.widths, agreed.spellings, agreed.sampled)
     try:
         for _ in range(_PASSES):
             with working(into, progress) as work:
-                decoded, guess = _Pass(source, answers, files, work, guess).through()
+                one = _Pass(source, answers, files, work, guess, agreed is not None)
+                decoded, guess = one.through()
                 if decoded is not None:
-                    return decoded
+                    return decoded, one.facts()
+                if agreed is not None:  # only which events are there twice is for this hour to say
+                    guess = Guess(agreed.widths, agreed.spellings, agreed.sampled, guess.suspects)
     except _Otherwise:
         pass
     return None
-
-
-def _guessed(source: Captured, files: tuple[Path, ...]) -> _Guess:
-    step = max(1, len(files) // _SAMPLED)
-    some = files[::step][:_SAMPLED]
-    records = Records(files, Path())
-    for path in some:
-        for line in first_lines(path, 1 << 16).splitlines()[:50]:
-            for side in SIDES:
-                if width := _width(line, side):
-                    records.widths[side][width] += 1
-    asked = Asked({side: records.width(side) for side in SIDES}, {}, SIDES, source.window)
-    size = min(_MOST, max(_LEAST, reading.size_of(files) // (_SHARE * len(some))))
-
-    def look(path: Path) -> Parsed:
-        data = first_lines(path, size)
-        return parse(data, len(data), asked)
-
-    spellings: dict[str, Spellings] = {}
-    sampled = False
-    with ThreadPoolExecutor(_threads()) as pool:
-        for found in pool.map(look, some):
-            sampled |= found.sampled
-            spellings = _joined(spellings, found.spelled)
-    return _Guess(asked.widths, spellings, sampled)
-
-
-def _threads() -> int:
-    return os.cpu_count() or 1
-
-
-def _width(line: bytes, side: Side) -> int:
-    try:
-        payload = json.loads(line)["captureData"]["endpointInput" if side == "input" else "endpointOutput"]
-        first = payload["data"].strip("\r\n").partition("\n")[0]
-        return first.count(",") + 1 if first and payload["encoding"].upper() == "CSV" else 0
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return 0
-
-
-def _joined(one: Mapping[str, Spellings], other: Mapping[str, Spellings]) -> dict[str, Spellings]:
-    return {name: one.get(name, frozenset()) | other.get(name, frozenset()) for name in {**one, **other}}
 
 
 @dataclass(slots=True)
@@ -139,7 +81,9 @@ class _Pass:
     answers: Answers | None
     files: tuple[Path, ...]
     work: Work
-    guess: _Guess
+    guess: Guess
+    fixed: bool
+    """Whether the guess is what was agreed upon, and may be more than what is found here."""
     records: Records = field(init=False)
     asked: Asked = field(init=False)
     layout: Layout = field(init=False)
@@ -154,35 +98,32 @@ class _Pass:
     spare: list[bytearray] = field(default_factory=list)
     rows: int = 0
     back: int = 0
+    events: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    first: int = 2**63 - 1
+    last: int = -(2**63)
     wrong: bool = False
     """Whether a value was found that the guessed type cannot hold: nothing more is written."""
 
     def __post_init__(self) -> None:
         self.records = Records(self.files, self.work.folder / "records.parquet")
         self.total = reading.size_of(self.files)
-        widths = self.guess.widths
-        sides = sides_of(self.source, widths["input"])
-        needed = needed_sides(sides, self.answers)
-        names = [f"{PREFIX[side]}{i}" for side in ("input", "output") if side in needed for i in range(widths[side])]
-        scratch = self.work.scratch
-        scratch.spellings = {name: self.guess.spellings.get(name, frozenset()) for name in names}
-        scratch.fixed = _FIXED | ({PROBABILITY: pa.float64()} if self.guess.sampled else {})
+        guess, scratch = self.guess, self.work.scratch
         try:
-            self.layout = layout_of(self.source, sides, self.work, self.answers)
+            needed, self.layout = planned(self.source, self.answers, guess, scratch)
         except InputError as why:  # the guess may be wrong; who decodes step by step knows
             raise _Otherwise from why
         wanted = {*self.layout.columns.values(), *self.layout.derived.values()}
-        types = {name: type_of(scratch.spellings[name]) for name in names if name in wanted}
-        self.asked = Asked(widths, types, needed, self.source.window, self.guess.suspects)
-        self.decoder = Decoder(self.work, self.records, None, needed, widths)
+        types = {name: type_of(own) for name, own in scratch.spellings.items() if name in wanted}
+        self.asked = Asked(guess.widths, types, needed, self.source.window, guess.suspects)
+        self.decoder = Decoder(self.work, self.records, None, needed, guess.widths)
 
-    def through(self) -> tuple[Decoded | None, _Guess]:
+    def through(self) -> tuple[Decoded | None, Guess]:
         """What was decoded where the guess was right, and what should have been guessed."""
         events = self.work.folder / "events"
         with ExitStack() as stack:
             writer = stack.enter_context(RowWriter(self.work.into / ROWS, self.work.scratch, self.layout))
             file = stack.enter_context(events.open("wb"))
-            pool = stack.enter_context(ThreadPoolExecutor(_threads()))
+            pool = stack.enter_context(ThreadPoolExecutor(threads()))
             for group, parsed in self._parsed(pool):
                 batch, hashes = self._rows(group, parsed)
                 hashes.tofile(file)
@@ -192,9 +133,10 @@ class _Pass:
                 if not self.wrong:
                     writer.add(batch)
                 elif self.done * 4 < self.total:  # quicker than to learn from all that follows
-                    return None, replace(self.guess, spellings=_joined(self.guess.spellings, self.spellings))
+                    return None, replace(self.guess, spellings=joined_spellings(self.guess.spellings, self.spellings))
         found = self._found(_twice(events))
         if self._right(found):
+            self.events = np.fromfile(events, np.uint64) if self.source.window is not None else self.events
             counts = Intake(
                 files=len(self.files), records=self.records.records, outside=self.records.outside,
                 duplicates=self.records.duplicates,
@@ -207,7 +149,7 @@ class _Pass:
         ahead: deque[tuple[list[Block], Future[Parsed]]] = deque()
         for group in self._groups():
             ahead.append((group, pool.submit(_parse, group, self.asked)))
-            if len(ahead) > _threads():
+            if len(ahead) > threads():
                 blocks, future = ahead.popleft()
                 yield blocks, future.result()
         for blocks, future in ahead:
@@ -242,6 +184,7 @@ class _Pass:
             if count:
                 self.records.widths[side][self.asked.widths[side]] += count
         self._learn(parsed.spelled)
+        self._spans(parsed.time)
         columns = {**parsed.columns, ID: parsed.id, ORDINAL: parsed.ordinal, TIME: parsed.time}
         columns[PROBABILITY] = parsed.probability
         batch = pa.RecordBatch.from_pydict(columns)
@@ -259,8 +202,13 @@ class _Pass:
             batch = both.take(pa.array(order)).combine_chunks().to_batches()[0]
         return batch, np.concatenate([parsed.events, hashes])
 
+    def _spans(self, times: pa.Array) -> None:
+        ends = pc.min_max(times.cast(pa.int64()))
+        if ends["min"].is_valid:
+            self.first, self.last = min(self.first, ends["min"].as_py()), max(self.last, ends["max"].as_py())
+
     def _learn(self, spelled: Mapping[str, Spellings]) -> None:
-        self.spellings = _joined(self.spellings, spelled)
+        self.spellings = joined_spellings(self.spellings, spelled)
         for name, kind in self.asked.types.items():
             held = self.guess.spellings.get(name, frozenset())
             if kind != pa.string() and self.spellings.get(name, frozenset()) - held:
@@ -274,6 +222,7 @@ class _Pass:
         batch = told(lines, self.source, self.records, self.work)
         if self.records.labelled:
             raise _Otherwise
+        self._spans(batch.column("time"))
         batch, hashes = self._once(batch)
         rows = self.decoder.rows(batch)
         names = {name for name, _ in self._columns()}
@@ -315,28 +264,48 @@ class _Pass:
         self.records.duplicates += int(np.count_nonzero(~keep))
         return batch.filter(pa.array(keep)), hashes[there & ~known]
 
-    def _found(self, twice: npt.NDArray[np.uint64]) -> _Guess:
+    def _found(self, twice: npt.NDArray[np.uint64]) -> Guess:
         widths = {side: self.records.width(side) for side in SIDES}
         known = self.guess.suspects
         suspects = twice if known is None else np.union1d(known, twice) if len(twice) else known
         if len(suspects) > _TWICE or not self.rows:
             raise _Otherwise
-        if any(self.asked.widths[side] and not self.sides[side] for side in self.asked.needed):
+        if not self.fixed and any(self.asked.widths[side] and not self.sides[side] for side in self.asked.needed):
             raise _Otherwise  # whether its columns exist is not for this pass to say
-        return _Guess(widths, self.spellings, self.sampled, suspects if len(suspects) else None)
+        return Guess(widths, self.spellings, self.sampled, suspects if len(suspects) else None)
 
-    def _right(self, found: _Guess) -> bool:
+    def _right(self, found: Guess) -> bool:
         guess, scratch = self.guess, self.work.scratch
-        if self.wrong or guess.widths != found.widths or guess.sampled != found.sampled:
+        if self.wrong:
             return False
         if (0 if guess.suspects is None else len(guess.suspects)) != (
             0 if found.suspects is None else len(found.suspects)
         ):
             return False
+        if self.fixed:
+            more = {name for name, own in found.spellings.items() if own - guess.spellings.get(name, frozenset())}
+            if more or (found.sampled and not guess.sampled):
+                raise _Otherwise  # the files have changed since it was agreed
+            return True
+        if guess.widths != found.widths or guess.sampled != found.sampled:
+            return False
         written, _ = schema_of(scratch, self.layout)
         scratch.spellings = {name: found.spellings.get(name, frozenset()) for name in scratch.spellings}
         right, _ = schema_of(scratch, self.layout)
         return bool(written == right)
+
+    def facts(self) -> Facts:
+        """What was learned of the records."""
+        known = self.guess.suspects
+        events = np.sort(self.events if known is None else np.concatenate([self.events, known]))
+        return Facts(
+            {side: self.records.widths[side] for side in SIDES},
+            self.spellings,
+            self.sampled,
+            self.first,
+            self.last,
+            events,
+        )
 
 
 def _parse(group: list[Block], asked: Asked) -> Parsed:

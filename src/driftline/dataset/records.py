@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -81,8 +81,7 @@ class Records:
 
     def width(self, side: str) -> int:
         """The number of columns that most CSV payloads have (the larger one of two equally frequent), 0 without CSV."""
-        ranked = sorted(((n, width) for width, n in self.widths[side].items()), reverse=True)
-        return ranked[0][1] if ranked else 0
+        return majority(self.widths[side])
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The records in order, each event once."""
@@ -97,6 +96,12 @@ class Records:
                     batch = batch.filter(pa.array(keep))
                 start = end
                 yield batch
+
+
+def majority(widths: Mapping[int, int]) -> int:
+    """The width that most payloads have: the larger one of two equally frequent, 0 where there is none."""
+    ranked = sorted(((n, width) for width, n in widths.items() if n), reverse=True)
+    return ranked[0][1] if ranked else 0
 
 
 def read_records(source: Captured, work: Work) -> Records:

@@ -222,8 +222,8 @@ def test_what_the_parser_understands_is_not_handed_back(tmp_path: Path) -> None:
 
 def test_a_guess_that_proves_wrong_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("driftline.dataset.lines.BLOCK", 4096)
-    monkeypatch.setattr("driftline.dataset.decode_compiled._LEAST", 1024)
-    monkeypatch.setattr("driftline.dataset.decode_compiled._SHARE", 10**9)
+    monkeypatch.setattr("driftline.dataset.guess._LEAST", 1024)
+    monkeypatch.setattr("driftline.dataset.guess._SHARE", 10**9)
     late: dict[int, Any] = {
         90: {"data": "1.5,0.5,a"},
         300: {"data": "1,2,a"},
@@ -232,8 +232,9 @@ def test_a_guess_that_proves_wrong_is_made_again(tmp_path: Path, monkeypatch: py
     }
     each = [line(**{"event": f"e{i}"} | late.get(i, {})) for i in range(700)]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(each))
-    one = decode_compiled(Captured((tmp_path,)), tmp_path / ".one", answers=None, progress=None)
-    assert one is not None
+    found = decode_compiled(Captured((tmp_path,)), tmp_path / ".one", answers=None, progress=None)
+    assert found is not None
+    one = found[0]
     with uncompiled():
         other = decode(Captured((tmp_path,)), tmp_path / ".other")
     assert told(one) == told(other)

@@ -162,6 +162,9 @@ class _Pass:
         for index, path in enumerate(self.files):
             for block in BlockReader(index, path, self.work.dead, self.spare).batches():
                 self.done = before + block.offset
+                if waiting and block.length >= reading.BLOCK // 2:  # not worth to be copied together with small ones
+                    yield waiting
+                    waiting = []
                 waiting.append(block)
                 if sum(each.length for each in waiting) >= reading.BLOCK // 2:
                     yield waiting

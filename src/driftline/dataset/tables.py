@@ -151,7 +151,11 @@ class RowWriter:
         if self._writer is None:
             few, dense = _encodings(table.slice(0, 8192))
             compression = {name: "snappy" if name in few or name in dense else "none" for name in self.schema.names}
-            self._writer = pq.ParquetWriter(self._path, self.schema, compression=compression, use_dictionary=few)
+            # Of texts nobody asks for the least and the greatest, which take as long as the writing itself.
+            told = [field.name for field in self.schema if field.type != pa.string()]
+            self._writer = pq.ParquetWriter(
+                self._path, self.schema, compression=compression, use_dictionary=few, write_statistics=told
+            )
         if table.num_rows:
             self._writer.write_table(table, row_group_size=self._size)
 
@@ -210,6 +214,6 @@ def _cast(batch: pa.RecordBatch, source: str, wanted: Any) -> pa.Array:
         return array.fill_null(1.0)
     if wanted.name == SCORE and array.type == pa.string():
         return numbers(array)
-    if array.type == pa.int64():
-        return array.cast(wanted.type, safe=False)  # to the nearest float64
-    return array if array.type == wanted.type else array.cast(wanted.type)
+    if array.type == wanted.type:
+        return array
+    return array.cast(wanted.type, safe=array.type != pa.int64())  # a whole number: to the nearest float64

@@ -669,24 +669,99 @@ static uint64_t hash_bytes(const uint8_t *text, int64_t length) {
     return mixed(hash + (uint64_t)length + GAMMA);
 }
 
-static PyObject *hash_strings(PyObject *Py_UNUSED(module), PyObject *arguments) {
+typedef struct { /* strings one after the other, and where they begin and end */
     Py_buffer data, offsets;
-    if (!PyArg_ParseTuple(arguments, "y*y*:hash_strings", &data, &offsets)) return NULL;
-    Py_ssize_t n = offsets.len / 8 - 1;
-    const int64_t *at = offsets.buf;
-    PyObject *answer = NULL;
-    int inside = n >= 0 && (uintptr_t)at % 8 == 0 && at[0] >= 0 && at[n] <= data.len;
+    Py_ssize_t count;
+} Strings;
+
+static void strings_done(Strings *strings) {
+    PyBuffer_Release(&strings->data);
+    PyBuffer_Release(&strings->offsets);
+}
+
+static int strings_from(PyObject *arguments, Strings *strings) {
+    if (!PyArg_ParseTuple(arguments, "y*y*", &strings->data, &strings->offsets)) return -1;
+    const int64_t *at = strings->offsets.buf;
+    Py_ssize_t n = strings->count = strings->offsets.len / 8 - 1;
+    int inside = n >= 0 && (uintptr_t)at % 8 == 0 && at[0] >= 0 && at[n] <= strings->data.len;
     for (Py_ssize_t i = 0; inside && i < n; i++) inside = at[i] <= at[i + 1];
-    if (!inside) PyErr_SetString(PyExc_ValueError, "the offsets do not fit the bytes of the strings");
-    else answer = PyBytes_FromStringAndSize(NULL, n * 8);
+    if (inside) return 0;
+    PyErr_SetString(PyExc_ValueError, "the offsets do not fit the bytes of the strings");
+    strings_done(strings);
+    return -1;
+}
+
+static PyObject *hash_strings(PyObject *Py_UNUSED(module), PyObject *arguments) {
+    Strings strings;
+    if (strings_from(arguments, &strings) < 0) return NULL;
+    PyObject *answer = PyBytes_FromStringAndSize(NULL, strings.count * 8);
     if (answer) {
         uint64_t *hashes = (uint64_t *)PyBytes_AsString(answer);
+        const int64_t *at = strings.offsets.buf;
         Py_BEGIN_ALLOW_THREADS
-        for (Py_ssize_t i = 0; i < n; i++) hashes[i] = hash_bytes((const uint8_t *)data.buf + at[i], at[i + 1] - at[i]);
+        for (Py_ssize_t i = 0; i < strings.count; i++)
+            hashes[i] = hash_bytes((const uint8_t *)strings.data.buf + at[i], at[i + 1] - at[i]);
         Py_END_ALLOW_THREADS
     }
-    PyBuffer_Release(&data);
-    PyBuffer_Release(&offsets);
+    strings_done(&strings);
+    return answer;
+}
+
+/* How a text is spelled: 0 string, 1 integral, 2 fractional, 3 boolean; the patterns are those of reference.py. */
+static uint8_t spelling(const uint8_t *text, int64_t n) {
+    int64_t at = 0, digits;
+    if (n == 4 && !memcmp(text, "true", 4)) return 3;
+    if (n == 5 && !memcmp(text, "false", 5)) return 3;
+    if (at < n && (text[at] == '-' || text[at] == '+')) at++;
+    if (at < n && text[at] == ' ') at++;
+    for (digits = at; at < n && text[at] >= '0' && text[at] <= '9';) at++;
+    if (at == digits) return 0;
+    if (at == n) return 1;
+    if (text[at] == '.') {
+        for (digits = ++at; at < n && text[at] >= '0' && text[at] <= '9';) at++;
+        if (at == digits) return 0;
+    }
+    if (at < n && (text[at] == 'e' || text[at] == 'E')) {
+        at++;
+        if (at < n && (text[at] == '-' || text[at] == '+')) at++;
+        for (digits = at; at < n && text[at] >= '0' && text[at] <= '9';) at++;
+        if (at == digits) return 0;
+    }
+    return at == n ? 2 : 0;
+}
+
+static PyObject *spellings(PyObject *Py_UNUSED(module), PyObject *arguments) {
+    Strings strings;
+    if (strings_from(arguments, &strings) < 0) return NULL;
+    PyObject *answer = PyBytes_FromStringAndSize(NULL, strings.count);
+    if (answer) {
+        uint8_t *kinds = (uint8_t *)PyBytes_AsString(answer);
+        const int64_t *at = strings.offsets.buf;
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < strings.count; i++)
+            kinds[i] = spelling((const uint8_t *)strings.data.buf + at[i], at[i + 1] - at[i]);
+        Py_END_ALLOW_THREADS
+    }
+    strings_done(&strings);
+    return answer;
+}
+
+static PyObject *registers_of(PyObject *Py_UNUSED(module), PyObject *argument) {
+    Py_buffer hashes;
+    if (PyObject_GetBuffer(argument, &hashes, PyBUF_SIMPLE) < 0) return NULL;
+    PyObject *answer = PyBytes_FromStringAndSize(NULL, REGISTERS);
+    if (answer) {
+        uint8_t *registers = (uint8_t *)PyBytes_AsString(answer);
+        memset(registers, 0, REGISTERS);
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < hashes.len / 8; i++) {
+            uint64_t hash;
+            memcpy(&hash, (const char *)hashes.buf + 8 * i, 8);
+            observe(registers, hash >> (64 - LOG_REGISTERS), rank_of(hash));
+        }
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&hashes);
     return answer;
 }
 
@@ -745,6 +820,9 @@ static PyMethodDef functions[] = {
      "count_codes(sort, codes, validity, offset, length, size)\n\nHow often each code from 0 to size stands, as bytes."},
     {"hash_strings", hash_strings, METH_VARARGS,
      "hash_strings(data, offsets)\n\nThe 64-bit hashes of strings, as bytes."},
+    {"spellings", spellings, METH_VARARGS,
+     "spellings(data, offsets)\n\nHow strings are spelled, as bytes: 0 string, 1 integral, 2 fractional, 3 boolean."},
+    {"registers_of", registers_of, METH_O, "registers_of(hashes)\n\nThe registers of values with these hashes."},
     {NULL, NULL, 0, NULL}};
 
 static int prepare(PyObject *module) {

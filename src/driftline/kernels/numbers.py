@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from driftline.kernels import reference
-from driftline.kernels.distinct import Registers, registers_of
+from driftline.kernels import distinct, reference
+from driftline.kernels.distinct import Registers
 from driftline.kernels.reference import Buckets, Floats, Ints, Keys, collapse, exact_sums, hash_keys, order_keys, union
 
 try:
@@ -118,7 +118,7 @@ def kept_of(values: Floats, limit: int) -> Kept:
     registers = None
     if buckets.shift:
         first, second = exact_sums(np.concatenate((negative, positive)))
-        registers = registers_of(hash_keys(keys))
+        registers = distinct.registers_of(hash_keys(keys))
     else:
         # Every bucket is one value: the sums over the few buckets are the sums over the rows.
         first, second = exact_sums(reference.numbers_of(buckets.keys), buckets.counts)
@@ -203,6 +203,20 @@ def hash_strings(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) ->
     if compiled():
         return np.frombuffer(_native.hash_strings(data, np.ascontiguousarray(offsets)), np.uint64)
     return reference.hash_strings(data, offsets)
+
+
+def registers_of(hashes: Keys) -> Registers:
+    """The registers of values with these hashes, as `distinct.registers_of` says."""
+    if compiled():
+        return np.frombuffer(_native.registers_of(np.ascontiguousarray(hashes)), np.uint8)
+    return distinct.registers_of(hashes)
+
+
+def spellings(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | None:
+    """How each string is spelled: 0 string, 1 integral, 2 fractional, 3 boolean; None without the compiled kernel."""
+    if not compiled():
+        return None
+    return np.frombuffer(_native.spellings(data, np.ascontiguousarray(offsets)), np.uint8)
 
 
 def count_codes(sort: str, codes: Buffer, validity: Buffer | None, offset: int, length: int, size: int) -> Ints:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from driftline.kernels.distinct import Registers, estimate, registers_of
-from driftline.kernels.numbers import Accumulator, accumulator, count_codes, united
+from driftline.kernels.distinct import Registers, estimate
+from driftline.kernels.numbers import Accumulator, accumulator, count_codes, registers_of, united
 from driftline.kernels.reference import Buckets, exact_sums, hash_keys, order_keys
 from driftline.states.counts import CountsState
 from driftline.states.frequent import FrequentState
@@ -156,8 +156,14 @@ class ColumnFolding:
         counts, kind, null = self._counts[scale], column.type, column.null_count
         counts["rows"] += len(column)
         counts["null"] += null
-        if pa.types.is_dictionary(kind) or is_text(kind):
-            self._count(column if pa.types.is_dictionary(kind) else column.dictionary_encode(), scale)
+        if pa.types.is_dictionary(kind):
+            self._count(column, scale)
+        elif is_text(kind):
+            level = 0 if self._state.values is None else self._state.values.level
+            if level:
+                self._sample(column.drop_null(), level, scale)
+            else:
+                self._count(column.dictionary_encode(), scale)
         elif pa.types.is_boolean(kind):
             counts["boolean"] += len(column) - null
             counts["true"] += column.true_count
@@ -195,11 +201,20 @@ class ColumnFolding:
 
     def _count(self, column: pa.DictionaryArray, scale: int) -> None:
         counts = count_codes(*codes(column), len(column.dictionary))
-        if self._texts is not None and self._texts.scale == scale and _same(self._texts.distinct, column.dictionary):
+        if self._texts is not None and self._texts.scale == scale and self._texts.distinct.equals(column.dictionary):
             self._texts.counts += counts
         else:
             self._close_texts()
             self._texts = _Texts(column.dictionary, counts.copy(), scale)
+
+    def _sample(self, texts: pa.Array, level: int, scale: int) -> None:
+        """Take in texts of a column that has so many that only those of this level count one by one."""
+        spelled = Spelled.of(texts)
+        self._accumulate(Typed("d", pa.py_buffer(spelled.values), None, 0, len(spelled.values)), scale)
+        ones = np.ones(len(texts), np.int64)
+        kinds = spelled.kinds(NO_ROWS, Tally(texts, ones, ones * scale))
+        values = FrequentState.of_texts(texts, level, scale)
+        self._state = self._state.merge(ColumnState(kinds=kinds, values=values))
 
     def _close_texts(self) -> None:
         if self._texts is None:
@@ -255,12 +270,6 @@ def _of_batch(column: pa.Array, weights: Weights | None, rows: RowsState) -> Col
 def _truths(true: int, false: int, scale: int) -> FrequentState:
     counts = np.array([false, true], np.int64)
     return FrequentState.of_tally(Tally(pa.array(["false", "true"]), counts, counts * scale))
-
-
-def _same(one: pa.Array, other: pa.Array) -> bool:
-    """Whether two dictionaries lie in the same memory; equal ones elsewhere are not looked for."""
-    where = ([buffer and (buffer.address, buffer.size) for buffer in each.buffers()] for each in (one, other))
-    return len(one) == len(other) and one.offset == other.offset and next(where) == next(where)
 
 
 def _repeated(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> Iterator[tuple[Any, int]]:

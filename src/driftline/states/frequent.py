@@ -17,10 +17,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from driftline.errors import Corrupt
-from driftline.kernels.distinct import Registers, estimate, registers_of
-from driftline.kernels.numbers import hash_strings
+from driftline.kernels.distinct import Registers, estimate
+from driftline.kernels.numbers import hash_strings, registers_of
 from driftline.states.packing import PackedArray, checked_registers, pack_array, packed, unpack_array, unpacked
-from driftline.states.reading import Tally
+from driftline.states.reading import Tally, lying_strings
 from driftline.states.rows import Count
 
 LIMIT: Final = 4096
@@ -87,6 +87,18 @@ class FrequentState:
         return cls(level, counted, limit, checked_registers(registers, level > 0))
 
     @classmethod
+    def of_texts(cls, texts: pa.Array, level: int, scale: int, limit: int = LIMIT) -> FrequentState:
+        """The state of many texts without null, of which only those of `level` (at least 1) need to be kept.
+
+        It merges with a state of that level as if it had kept more: only few of the texts are looked at.
+        """
+        hashes = _hashes(texts)
+        few = texts.filter(pa.array(_zeros_at_least(hashes, level))).dictionary_encode()
+        counts = np.bincount(few.indices.to_numpy(zero_copy_only=False), minlength=len(few.dictionary)).astype(np.int64)
+        kept = cls.of_tally(Tally(few.dictionary, counts, counts * scale), limit)
+        return cls(max(level, kept.level), kept.values, limit, registers_of(hashes).tobytes())
+
+    @classmethod
     def of_tally(cls, tally: Tally, limit: int = LIMIT) -> FrequentState:
         """The state of rows that were counted; a text may have none."""
         used = tally.counts > 0
@@ -102,10 +114,7 @@ class FrequentState:
 
 
 def _hashes(values: pa.Array) -> npt.NDArray[np.uint64]:
-    texts = values.cast(pa.large_string())
-    _, offsets, data = texts.buffers()
-    at = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    return hash_strings(np.frombuffer(data or b"", np.uint8), at)
+    return hash_strings(*lying_strings(values))
 
 
 def _zeros_at_least(hashes: npt.NDArray[np.uint64], level: int) -> npt.NDArray[np.bool_]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftline.errors import InputError
+from driftline.kernels.numbers import spellings
 from driftline.states.counts import CountsState
 from driftline.states.rows import ONE, Count, Weights, count_of
 
@@ -257,15 +258,18 @@ class Spelled:
     @classmethod
     def of(cls, distinct: pa.Array) -> Spelled:
         """The spellings of texts without null."""
-        number = _mask(pc.match_substring_regex(distinct, _NUMBER))
-        integral = number.copy()
+        told = spellings(*lying_strings(distinct))
+        if told is None:
+            number = _mask(pc.match_substring_regex(distinct, _NUMBER))
+            integral = _mask(pc.match_substring_regex(distinct, _INTEGRAL))
+            boolean = _mask(pc.is_in(distinct, value_set=pa.array(["true", "false"], distinct.type)))
+        else:
+            number, integral, boolean = (told == 1) | (told == 2), told == 1, told == 3
         values = np.empty(0, np.float64)
         if number.any():
             numbers = distinct.filter(pa.array(number))
-            integral[number] = _mask(pc.match_substring_regex(numbers, _INTEGRAL))
             # The space that may follow a sign means nothing.
             values = np.array([float(text.replace(" ", "", 1)) for text in numbers.to_pylist()], np.float64)
-        boolean = _mask(pc.is_in(distinct, value_set=pa.array(["true", "false"], distinct.type)))
         return cls(number, integral, boolean, values)
 
     def kinds(self, missing: Count, tally: Tally) -> CountsState:
@@ -277,6 +281,14 @@ class Spelled:
             boolean=tally.count(self.boolean),
             string=tally.count(~self.number & ~self.boolean),
         )
+
+
+def lying_strings(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The bytes of texts without null, and where each begins; the last one's end at last."""
+    texts = texts.cast(pa.large_string())
+    _, offsets, data = texts.buffers()
+    at = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    return np.frombuffer(data or b"", np.uint8), at
 
 
 def texts_of(column: pa.Array, weights: Weights | None) -> Texts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
@@ -11,8 +12,10 @@ import pyarrow as pa
 import pytest
 
 from driftline.errors import InputError, Undefined
+from driftline.kernels.numbers import in_numpy
 from driftline.schema import PROBABILITY, Kind
 from driftline.states.column import Column, ColumnState
+from driftline.states.folding import folding
 from driftline.states.frequent import FrequentState
 from driftline.states.histogram import Histogram
 from driftline.states.moments import Moments
@@ -275,3 +278,26 @@ def test_a_state_does_not_change_with_the_batch_it_came_from() -> None:
     before = Moments("x").of(pa.record_batch({"x": pa.array(values)}))
     assert values.tolist() == [3.0, 1.0, 2.0]
     assert before.minimum == 1.0
+
+
+@pytest.mark.parametrize("kernel", ["compiled", "in NumPy"])
+def test_batches_of_very_many_texts_add_up(kernel: str) -> None:
+    rng = np.random.default_rng(8)
+    texts = np.array([f"user-{i}" for i in range(9_000)] + [str(i) for i in range(3_000)] + ["1.5e3", "true", "", "-"])
+    batches = []
+    for size in (12_000, 5_000, 3, 0, 8_000, 20_000):
+        drawn = pa.array(rng.choice(texts, size).tolist(), pa.string())
+        drawn = pa.chunked_array([drawn, pa.nulls(size % 7, pa.string())]).combine_chunks()
+        batches.append(pa.record_batch({"x": drawn}))
+    with in_numpy() if kernel == "in NumPy" else nullcontext():
+        together = folding(Column("x"))
+        for batch in batches:
+            together.add(batch)
+        state = together.state()
+    merged = Column("x").empty()
+    for batch in reversed(batches):
+        merged = merged.merge(Column("x").of(batch))
+    whole = Column("x").of(pa.Table.from_batches(batches).combine_chunks().to_batches()[0])
+    assert state.encode() == merged.encode() == whole.encode()
+    assert state.values is not None
+    assert state.values.level > 0

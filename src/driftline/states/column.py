@@ -38,6 +38,7 @@ from driftline.states.reading import (
 from driftline.states.rows import NO_ROWS, ONE, Count, RowsState, Weights, weights_of
 
 _SORTS: Final = ("null", "integral", "fractional", "boolean", "other")
+_ENTRIES: Final = 1 << 16  # texts of dictionaries that are held before they are put together
 _PIECE: Final = 1 << 17  # numbers that are spelled out of counted texts at once
 
 
@@ -134,8 +135,8 @@ class Column:
 class ColumnFolding:
     """Takes in the batches of one column.
 
-    Numbers go into an accumulator, and texts are counted as long as batches share a dictionary. That needs one weight
-    for all rows of a batch; where weights differ, the batch has its own state.
+    Numbers go into an accumulator, and texts are counted by dictionary and put together now and then. That needs one
+    weight for all rows of a batch; where weights differ, the batch has its own state.
     """
 
     def __init__(self, column: str) -> None:
@@ -201,11 +202,13 @@ class ColumnFolding:
 
     def _count(self, column: pa.DictionaryArray, scale: int) -> None:
         counts = count_codes(*codes(column), len(column.dictionary))
-        if self._texts is not None and self._texts.scale == scale and self._texts.distinct.equals(column.dictionary):
-            self._texts.counts += counts
-        else:
+        if self._texts is not None and self._texts.scale != scale:
             self._close_texts()
-            self._texts = _Texts(column.dictionary, counts.copy(), scale)
+        if self._texts is None:
+            self._texts = _Texts(scale)
+        self._texts.add(column.dictionary, counts)
+        if self._texts.entries > _ENTRIES:
+            self._close_texts()
 
     def _sample(self, texts: pa.Array, level: int, scale: int) -> None:
         """Take in texts of a column that has so many that only those of this level count one by one."""
@@ -229,21 +232,26 @@ class ColumnFolding:
 
 @dataclass(slots=True)
 class _Texts:
-    """The rows of each text of a dictionary, all of one weight."""
+    """The rows of each text of some dictionaries, all of one weight."""
 
-    distinct: pa.Array
-    counts: npt.NDArray[np.int64]
     scale: int
+    entries: int = 0
+    distinct: list[pa.Array] = field(default_factory=list)
+    counts: list[npt.NDArray[np.int64]] = field(default_factory=list)
+
+    def add(self, distinct: pa.Array, counts: npt.NDArray[np.int64]) -> None:
+        if self.distinct and self.distinct[-1].equals(distinct):
+            self.counts[-1] = self.counts[-1] + counts
+        else:
+            self.distinct.append(distinct)
+            self.counts.append(counts)
+            self.entries += len(distinct)
 
     def tally(self) -> Tally:
-        distinct, counts = self.distinct, self.counts
-        if len(distinct.unique()) < len(distinct):
-            again = distinct.dictionary_encode()
-            distinct, counts = again.dictionary, np.zeros(len(again.dictionary), np.int64)
-            np.add.at(counts, np.asarray(again.indices), self.counts)
-        if pa.types.is_string_view(distinct.type):
-            distinct = distinct.cast(pa.large_string())
-        return Tally(distinct, counts, counts * self.scale)
+        whole = pa.concat_arrays([each.cast(pa.large_string()) for each in self.distinct]).dictionary_encode()
+        counts = np.zeros(len(whole.dictionary), np.int64)
+        np.add.at(counts, whole.indices.to_numpy(zero_copy_only=False), np.concatenate(self.counts))
+        return Tally(whole.dictionary, counts, counts * self.scale)
 
 
 def _common(weights: Weights | None) -> int | None:

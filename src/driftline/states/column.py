@@ -214,8 +214,7 @@ class ColumnFolding:
         """Take in texts of a column that has so many that only those of this level count one by one."""
         spelled = Spelled.of(texts)
         self._accumulate(Typed("d", pa.py_buffer(spelled.values), None, 0, len(spelled.values)), scale)
-        ones = np.ones(len(texts), np.int64)
-        kinds = spelled.kinds(NO_ROWS, Tally(texts, ones, ones * scale))
+        kinds = spelled.kinds_of_rows(scale)
         values = FrequentState.of_texts(texts, level, scale)
         self._state = self._state.merge(ColumnState(kinds=kinds, values=values))
 

@@ -272,6 +272,13 @@ class Spelled:
             values = np.array([float(text.replace(" ", "", 1)) for text in numbers.to_pylist()], np.float64)
         return cls(number, integral, boolean, values)
 
+    def kinds_of_rows(self, scale: int) -> CountsState:
+        """The rows by the spelling of their text, where each text is a row of this weight."""
+        sorts = {"integral": self.integral, "fractional": self.number & ~self.integral, "boolean": self.boolean}
+        counts = {sort: int(np.count_nonzero(mask)) for sort, mask in sorts.items()}
+        counts["string"] = len(self.number) - sum(counts.values())
+        return CountsState(**{sort: Count(n, n * scale) for sort, n in counts.items()})
+
     def kinds(self, missing: Count, tally: Tally) -> CountsState:
         """The rows by the spelling of their text."""
         return CountsState(

@@ -297,8 +297,14 @@ def test_captured_json_is_held_against_a_baseline_of_inputs_by_its_input_side(ho
     with Capture("shop", tmp_path, clock=lambda: AT) as capture:
         for i in range(600):
             asked, kind = json.dumps({"amount": i % 50, "plan": "free" if i % 3 else "pro"}), "application/json"
-            kinds = {"request_content_type": kind, "response_content_type": kind}
-            capture.log(asked, '{"score": 0.5}', inference_id=f"r{i}", at=AT + timedelta(seconds=i), **kinds)
+            capture.log(
+                asked,
+                '{"score": 0.5}',
+                inference_id=f"r{i}",
+                at=AT + timedelta(seconds=i),
+                request_content_type=kind,
+                response_content_type=kind,
+            )
     source = tmp_path / "captured"
     assert check(home, source).exit_code == 3
     assert [v["metric"] for v in report(tmp_path)["violations"]] == ["extra_columns"]

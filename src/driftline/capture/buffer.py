@@ -13,6 +13,7 @@ QUEUE_FULL = "queue full"
 CLOSED = "capture closed"
 _HOUR = timedelta(hours=1)
 _NEVER = datetime.max.replace(tzinfo=UTC)
+_MOST_LANES = 1000  # names may come from callers: a stream of made-up ones must not fill the memory
 
 
 class Exchange(NamedTuple):
@@ -28,6 +29,21 @@ class Exchange(NamedTuple):
     custom_attributes: tuple[str, ...] = ()
     request_truncated: bool = False
     response_truncated: bool = False
+    status: int | None = None
+    """The HTTP status of the answer; None where there is none to tell."""
+    probability: float = 1.0
+    """With which such a request is captured; `Capture.take` sets it, from the sampler."""
+    endpoint: str | None = None
+    variant: str | None = None
+    """None: the capture's own."""
+
+
+class Place(NamedTuple):
+    """Where a record belongs: what is counted, spooled and stored is kept apart by endpoint, variant and hour."""
+
+    endpoint: str
+    variant: str
+    hour: datetime
 
 
 class Order:
@@ -55,14 +71,25 @@ class _Tally:
         return Counters(self.seen, self.sampled, self.written, dict(self.dropped))
 
 
+class _Lane:
+    """One variant of one endpoint, and the hour in which it is counting."""
+
+    __slots__ = ("end", "endpoint", "start", "tally", "variant")
+
+    def __init__(self, endpoint: str, variant: str) -> None:
+        self.endpoint, self.variant = endpoint, variant
+        self.start = self.end = _NEVER
+        self.tally = _Tally()
+
+
 class Buffer:
-    """Exchanges that wait for the writer, and the counters of every hour.
+    """Exchanges that wait for the writer, and the counters of every endpoint, variant and hour.
 
     The lock is held for a few instructions, never while anything is encoded or written; it is reentrant, so that a
     signal handler or a finaliser that captures too cannot hang.
     """
 
-    def __init__(self, most_items: int, most_bytes: int) -> None:
+    def __init__(self, endpoint: str, variant: str, most_items: int, most_bytes: int) -> None:
         self.bell: SimpleQueue[Order | None] = SimpleQueue()
         self._lock = RLock()
         self._items: list[Exchange] = []
@@ -71,16 +98,16 @@ class Buffer:
         self._most_bytes = most_bytes
         self._half = most_items // 2
         self._closed = False
-        self._hours: dict[datetime, _Tally] = {}
-        self._stored: dict[datetime, Counters] = {}
-        self._changed: set[datetime] = set()
-        self._start = self._end = _NEVER
-        self._current = _Tally()
+        self._own = _Lane(endpoint, variant)
+        self._lanes = {(endpoint, variant): self._own}
+        self._tallies: dict[Place, _Tally] = {}
+        self._stored: dict[Place, Counters] = {}
+        self._changed: set[Place] = set()
 
     def offer(self, exchange: Exchange, size: int) -> None:
         """Take the exchange if there is room; drop and count it if there is none."""
         with self._lock:
-            tally = self._current if self._start <= exchange.at < self._end else self._turn(exchange.at)
+            tally = self._tally(exchange.at, exchange.endpoint, exchange.variant)
             tally.seen += 1
             tally.sampled += 1
             waiting = len(self._items)
@@ -94,18 +121,31 @@ class Buffer:
                 if waiting == self._half:
                     self.bell.put(None)
 
-    def skip(self, at: datetime) -> None:
+    def skip(self, at: datetime, endpoint: str | None = None, variant: str | None = None) -> None:
         """Count a request that was not chosen."""
         with self._lock:
-            (self._current if self._start <= at < self._end else self._turn(at)).seen += 1
+            self._tally(at, endpoint, variant).seen += 1
 
-    def refuse(self, at: datetime, reason: str) -> bool:
+    def refuse(self, at: datetime, reason: str, endpoint: str | None = None, variant: str | None = None) -> bool:
         """Count a request that was chosen and cannot be captured; whether it is the first of its hour and reason."""
         with self._lock:
-            tally = self._turn(at)
+            tally = self._tally(at, endpoint, variant)
             tally.seen += 1
             tally.sampled += 1
             return tally.drop(reason)
+
+    def knows(self, endpoint: str | None, variant: str | None) -> bool:
+        """Whether something of this endpoint and variant was counted already."""
+        return (endpoint or self._own.endpoint, variant or self._own.variant) in self._lanes
+
+    def room_for_names(self) -> bool:
+        """Whether one more endpoint or variant can be counted."""
+        return len(self._lanes) < _MOST_LANES
+
+    def place(self, exchange: Exchange) -> Place:
+        """Where the exchange belongs."""
+        own = self._own
+        return Place(exchange.endpoint or own.endpoint, exchange.variant or own.variant, hour_of(exchange.at))
 
     def take(self) -> list[Exchange]:
         """Everything that waits, in order; the queue is empty after."""
@@ -119,49 +159,71 @@ class Buffer:
         with self._lock:
             self._closed = True
 
-    def wrote(self, hour: datetime, records: int) -> None:
+    def wrote(self, place: Place, records: int) -> None:
         """Count records that are in the store now."""
         with self._lock:
-            self._of(hour).written += records
-            self._changed.add(hour)
+            self._of(place).written += records
+            self._changed.add(place)
 
-    def lost(self, hour: datetime, records: int, reason: str) -> bool:
-        """Count records that will never be in the store; whether they are the first of their hour and reason."""
+    def lost(self, place: Place, records: int, reason: str) -> bool:
+        """Count records that will never be in the store; whether they are the first of their place and reason."""
         with self._lock:
-            self._changed.add(hour)
-            return self._of(hour).drop(reason, records)
+            self._changed.add(place)
+            return self._of(place).drop(reason, records)
 
     def total(self) -> Counters:
-        """The counters over all hours."""
+        """The counters over all endpoints, variants and hours."""
         with self._lock:
             total = Counters()
-            for tally in self._hours.values():
+            for tally in self._tallies.values():
                 total = total.merge(tally.counters())
             return total
 
-    def unstored(self) -> list[tuple[datetime, Counters]]:
-        """The hours whose counters changed since they were stored, with their counters now."""
+    def totals(self) -> dict[tuple[str, str], Counters]:
+        """The counters over all hours, by endpoint and variant."""
         with self._lock:
-            now = [(hour, self._of(hour).counters()) for hour in sorted(self._changed)]
-            return [(hour, counters) for hour, counters in now if self._stored.get(hour) != counters]
+            totals: dict[tuple[str, str], Counters] = {}
+            for place, tally in self._tallies.items():
+                key = (place.endpoint, place.variant)
+                totals[key] = totals.get(key, Counters()).merge(tally.counters())
+            return totals
 
-    def stored(self, hour: datetime, counters: Counters) -> None:
-        """Remember that these counters of the hour are in the store."""
+    def unstored(self) -> list[tuple[Place, Counters]]:
+        """The places whose counters changed since they were stored, with their counters now."""
         with self._lock:
-            self._stored[hour] = counters
+            now = [(place, self._of(place).counters()) for place in sorted(self._changed)]
+            return [(place, counters) for place, counters in now if self._stored.get(place) != counters]
+
+    def stored(self, place: Place, counters: Counters) -> None:
+        """Remember that these counters of the place are in the store."""
+        with self._lock:
+            self._stored[place] = counters
             # The current hour stays: requests are counted there without a note that it changed.
-            if hour != self._start and self._of(hour).counters() == counters:
-                self._changed.discard(hour)
+            current = self._lanes[place.endpoint, place.variant].start
+            if place.hour != current and self._of(place).counters() == counters:
+                self._changed.discard(place)
 
-    def _turn(self, at: datetime) -> _Tally:
-        self._start = hour_of(at)
-        self._end = self._start + _HOUR
-        self._current = self._of(self._start)
-        self._changed.add(self._start)
-        return self._current
+    def _tally(self, at: datetime, endpoint: str | None, variant: str | None) -> _Tally:
+        lane = self._own if endpoint is None and variant is None else self._lane(endpoint, variant)
+        return lane.tally if lane.start <= at < lane.end else self._turn(lane, at)
 
-    def _of(self, hour: datetime) -> _Tally:
-        return self._hours.setdefault(hour, _Tally())
+    def _lane(self, endpoint: str | None, variant: str | None) -> _Lane:
+        key = (endpoint or self._own.endpoint, variant or self._own.variant)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(*key)
+        return lane
+
+    def _turn(self, lane: _Lane, at: datetime) -> _Tally:
+        place = Place(lane.endpoint, lane.variant, hour_of(at))
+        lane.start = place.hour
+        lane.end = lane.start + _HOUR
+        lane.tally = self._of(place)
+        self._changed.add(place)
+        return lane.tally
+
+    def _of(self, place: Place) -> _Tally:
+        return self._tallies.setdefault(place, _Tally())
 
 
 def hour_of(at: datetime) -> datetime:

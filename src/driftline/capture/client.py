@@ -27,6 +27,8 @@ NOT_A_BODY = "body is neither bytes nor text"
 NOT_A_TIME = "time without a zone"
 TIME_OUT_OF_RANGE = "time outside the years 1 to 9999"
 NOT_AN_ID = "inference id is not text"
+NOT_A_NAME = "endpoint or variant is not a name"
+TOO_MANY_NAMES = "too many endpoints and variants"
 NOT_ATTRIBUTES = "custom attributes are not a list of texts"
 _BODIES = frozenset({bytes, str, type(None)})
 _MENDED = (bytes, str, bytearray, memoryview, type(None))
@@ -40,12 +42,13 @@ def _now() -> datetime:
 
 
 class Capture:
-    """Captures requests and answers of one endpoint.
+    """Captures requests and answers of one endpoint, or of many: whoever logs may name another.
 
     Args:
-        endpoint: the name of the endpoint; letters, digits, hyphens, dots, underscores.
+        endpoint: the name of the endpoint, where none is named with the request; letters, digits, hyphens, dots,
+            underscores.
         store: a folder, or an object store.
-        variant: which of the endpoint's models answers.
+        variant: which of the endpoint's models answers, where none is named with the request.
         sampling: the share of the requests that is captured, 0..1, chosen by a hash of the request's id.
         clock: gives the time of a request, aware.
         csv_content_types, json_content_types: bodies of these types are kept as text, all others as base64.
@@ -85,11 +88,10 @@ class Capture:
             raise InputError("clock gives times without a zone; give aware ones, such as datetime.now(UTC)")
         self._sampler = Sampler(sampling)
         self._clock = clock
+        self._endpoint, self._variant = endpoint, variant
         self._queue_size, self._queue_bytes = queue_size, queue_bytes
         self._to = Destination(
             store=_store(store),
-            endpoint=endpoint,
-            variant=variant,
             sampling=self._sampler.probability,
             content_types=ContentTypes(tuple(csv_content_types), tuple(json_content_types)),
             roll_after_s=roll_after_s,
@@ -111,12 +113,17 @@ class Capture:
         response_content_type: str | None = "text/csv",
         custom_attributes: Sequence[str] = (),
         at: datetime | None = None,
+        status: int | None = None,
+        endpoint: str | None = None,
+        variant: str | None = None,
     ) -> str:
         """Capture one request and its answer, if it is chosen. Never blocks, never raises: what goes wrong is counted.
 
         Args:
             request, response: the bodies as sent; None where that side is not to be captured.
             at: when the model was asked, aware; default: now.
+            status: the HTTP status of the answer, where there is one.
+            endpoint, variant: which one was asked; default: the capture's own.
 
         Returns:
             The id that labels must name: the inference id, or a new event id where there is none.
@@ -133,6 +140,12 @@ class Capture:
             request_content_type,
             response_content_type,
             custom_attributes,  # type: ignore[arg-type]  # `_checked` makes it a tuple
+            False,
+            False,
+            status,
+            1.0,
+            endpoint,
+            variant,
         )
         if (
             type(request) not in _BODIES
@@ -161,17 +174,24 @@ class Capture:
         """Capture the exchange if it is chosen. For taps; `log` is for people."""
         if self._writer is None:
             self._start()
-        if not self._sampler.decide(exchange.inference_id or exchange.event_id or "")[0]:
-            self._buffer.skip(exchange.at)
+        endpoint, variant = exchange.endpoint, exchange.variant
+        if (endpoint is not None or variant is not None) and not self._named(exchange.at, endpoint, variant):
             return
+        chosen, probability = self._sampler.decide(exchange.inference_id or exchange.event_id or "")
+        if not chosen:
+            self._buffer.skip(exchange.at, endpoint, variant)
+            return
+        if probability != exchange.probability:
+            exchange = exchange._replace(probability=probability)
         request, response = exchange.request, exchange.response
         self._buffer.offer(exchange, (len(request) if request else 0) + (len(response) if response else 0))
 
-    def skip(self, at: datetime) -> None:
+    def skip(self, at: datetime, endpoint: str | None = None, variant: str | None = None) -> None:
         """Count a request that was answered and is not chosen. For taps that need not keep its bodies."""
         if self._writer is None:
             self._start()
-        self._buffer.skip(at)
+        if (endpoint is None and variant is None) or self._named(at, endpoint, variant):
+            self._buffer.skip(at, endpoint, variant)
 
     def now(self) -> datetime:
         """The time by this capture's clock."""
@@ -208,10 +228,23 @@ class Capture:
         self._buffer.bell.put(order)
         return order.done.wait(timeout_s) and order.whole
 
+    def _named(self, at: datetime, endpoint: str | None, variant: str | None) -> bool:
+        """Whether records can be kept under these names; if not, the request is counted as lost by the own endpoint."""
+        try:
+            if self._buffer.knows(endpoint, variant):
+                return True
+            captured_prefix(endpoint or self._endpoint, variant or self._variant)
+            refused = None if self._buffer.room_for_names() else TOO_MANY_NAMES
+        except (InputError, TypeError):
+            refused = NOT_A_NAME
+        if refused and self._buffer.refuse(at, refused):
+            complain("a request was not captured: %s (endpoint %r, variant %r)", refused, endpoint, variant)
+        return refused is None
+
     def _begin(self) -> None:
         self._starting = RLock()
         self._writer: Writer | None = None
-        self._buffer = Buffer(self._queue_size, self._queue_bytes)
+        self._buffer = Buffer(self._endpoint, self._variant, self._queue_size, self._queue_bytes)
         if self._ended:
             self._buffer.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from datetime import datetime
 from queue import Empty
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from driftline.capture.buffer import Buffer, Exchange, Order, complain, hour_of
+from driftline.capture.buffer import Buffer, Exchange, Order, Place, complain
 from driftline.capture.counters import Counters, put_counters
 from driftline.capture.ids import new_id, storable
 from driftline.capture.layout import captured_key
@@ -20,6 +19,8 @@ from driftline.capture.record import ContentTypes, Payload, Record, payload
 from driftline.errors import DriftlineError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from driftline.objects.store import ObjectStore
 
 STORE_UNAVAILABLE = "store unavailable"
@@ -32,11 +33,9 @@ _LONGEST_DELAY_S = 60.0
 
 
 class Destination(Struct, frozen=True):
-    """Where the records of one variant go, how they are encoded, and when a file is closed."""
+    """Where the records go, how they are encoded, and when a file is closed."""
 
     store: ObjectStore
-    endpoint: str
-    variant: str
     sampling: float
     content_types: ContentTypes
     roll_after_s: float
@@ -45,7 +44,7 @@ class Destination(Struct, frozen=True):
 
 
 class _File(Struct):
-    hour: datetime
+    place: Place
     key: str
     opened_s: float
     lines: list[bytes] = field(default_factory=list)
@@ -56,11 +55,11 @@ class Writer(Thread):
     """Drains the buffer until it is ordered to end. A failed write is repeated, with ever longer pauses between."""
 
     def __init__(self, destination: Destination, buffer: Buffer) -> None:
-        super().__init__(name=f"driftline-capture-{destination.endpoint}", daemon=True)
+        super().__init__(name="driftline-capture", daemon=True)
         self.id = new_id()
         self._to = destination
         self._buffer = buffer
-        self._open: dict[datetime, _File] = {}
+        self._open: dict[Place, _File] = {}
         self._closed: deque[_File] = deque()
         self._delay_s = 0.0
         self._retry_at_s = 0.0
@@ -98,14 +97,14 @@ class Writer(Thread):
 
     def _encode(self, exchanges: list[Exchange]) -> None:
         for number, exchange in enumerate(exchanges, 1):
-            hour = hour_of(exchange.at)
+            place = self._buffer.place(exchange)
             try:
                 line = self._line(exchange)
             except (AttributeError, TypeError, ValueError, OverflowError) as why:
-                if self._buffer.lost(hour, 1, NOT_ENCODABLE):
+                if self._buffer.lost(place, 1, NOT_ENCODABLE):
                     complain("a captured request was dropped: %s", why)
                 continue
-            file = self._open.get(hour) or self._open_file(hour, exchange.at)
+            file = self._open.get(place) or self._open_file(place, exchange.at)
             file.lines.append(line)
             file.size += len(line) + 1
             if file.size >= self._to.max_file_bytes:
@@ -121,7 +120,7 @@ class Writer(Thread):
             output=self._payload(exchange.response, exchange.response_content_type, exchange.response_truncated),
             inference_id=exchange.inference_id,
             custom_attributes=exchange.custom_attributes,
-            probability=self._to.sampling,
+            probability=exchange.probability,
         )
         try:
             return record.encode()
@@ -133,11 +132,13 @@ class Writer(Thread):
             return None
         return payload(body, content_type, self._to.content_types.encoding(content_type), truncated=truncated)
 
-    def _open_file(self, hour: datetime, at: datetime) -> _File:
-        if len(self._open) >= _OPEN_FILES:
-            self._close(min(self._open.values(), key=lambda file: file.opened_s))
-        key = captured_key(self._to.endpoint, self._to.variant, at, new_id())
-        file = self._open[hour] = _File(hour, key, time.monotonic())
+    def _open_file(self, place: Place, at: datetime) -> _File:
+        same = [file for file in self._open.values() if file.place[:2] == place[:2]]
+        if len(same) >= _OPEN_FILES:
+            self._close(min(same, key=lambda file: file.opened_s))
+        file = self._open[place] = _File(
+            place, captured_key(place.endpoint, place.variant, at, new_id()), time.monotonic()
+        )
         return file
 
     def _roll(self, opened_before_s: float) -> None:
@@ -145,13 +146,13 @@ class Writer(Thread):
             self._close(file)
 
     def _close(self, file: _File) -> None:
-        del self._open[file.hour]
+        del self._open[file.place]
         self._closed.append(file)
         # Here and not only in the loop: a long queue of large records may fill several files in one go.
         self._store(time.monotonic())
 
     def _store(self, now_s: float) -> None:
-        stored: set[datetime] = set()
+        stored: set[Place] = set()
         while self._closed and now_s >= self._retry_at_s:
             file = self._closed[0]
             try:
@@ -162,9 +163,9 @@ class Writer(Thread):
                 complain("captured requests could not be stored and wait in memory: %s", why)
                 break
             self._closed.popleft()
-            self._buffer.wrote(file.hour, len(file.lines))
+            self._buffer.wrote(file.place, len(file.lines))
             self._delay_s = 0.0
-            stored.add(file.hour)
+            stored.add(file.place)
         self._give_up(2 * self._to.max_file_bytes)
         if now_s - self._counted_at_s >= self._to.roll_after_s:
             self._counted_at_s = now_s
@@ -178,17 +179,17 @@ class Writer(Thread):
         while self._closed and held > most_bytes:
             file = self._closed.popleft()
             held -= file.size
-            self._buffer.lost(file.hour, len(file.lines), STORE_UNAVAILABLE)
+            self._buffer.lost(file.place, len(file.lines), STORE_UNAVAILABLE)
 
-    def _store_counters(self, changed: list[tuple[datetime, Counters]]) -> None:
+    def _store_counters(self, changed: list[tuple[Place, Counters]]) -> None:
         to = self._to
-        for hour, counters in changed:
+        for place, counters in changed:
             try:
-                put_counters(to.store, to.endpoint, to.variant, hour, self.id, to.sampling, counters)
+                put_counters(to.store, place.endpoint, place.variant, place.hour, self.id, to.sampling, counters)
             except (DriftlineError, OSError) as why:
                 complain("the counters of the capture could not be stored: %s", why)
                 return
-            self._buffer.stored(hour, counters)
+            self._buffer.stored(place, counters)
 
 
 def _storable(record: Record) -> Record:

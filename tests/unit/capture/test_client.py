@@ -201,6 +201,8 @@ def test_files_are_closed_by_age(store: Directory, read_back: ReadBack) -> None:
         ({"custom_attributes": 5}, "custom attributes are not a list of texts"),
         ({"custom_attributes": [5]}, "custom attributes are not a list of texts"),
         ({"request_content_type": 1}, "cannot be written as JSON"),
+        ({"endpoint": "../etc"}, "endpoint or variant is not a name"),
+        ({"variant": ["a"]}, "endpoint or variant is not a name"),
     ],
 )
 def test_a_wrong_call_never_raises_and_is_counted(store: Directory, arguments: dict[str, Any], reason: str) -> None:
@@ -276,6 +278,28 @@ def test_the_counters_of_an_hour_lie_beside_its_records(store: Directory, clock:
     assert counted == Counters(3, 2, 1, {"body is neither bytes nor text": 1})
     both = stored_counters(store, "flights", "AllTraffic", Window(hour, hour + timedelta(hours=2)))
     assert both == Counters(4, 3, 2, {"body is neither bytes nor text": 1})
+
+
+def test_one_capture_keeps_many_endpoints_and_variants_apart(store: Directory, clock: Clock) -> None:
+    with Capture("flights", store, clock=clock) as capture:
+        capture.log("1", "0", status=200)
+        for number in range(3):
+            capture.log("1", "0", endpoint="prices", inference_id=str(number))
+        capture.log("1", "0", variant="canary")
+    hour = clock.at.replace(minute=0, second=0)
+    window = Window(hour, hour + timedelta(hours=1))
+    names = [("flights", "AllTraffic"), ("flights", "canary"), ("prices", "AllTraffic")]
+    assert [key.split("/")[1:3] for key in keys(store)] == [list(pair) for pair in names]
+    assert [stored_counters(store, *pair, window).written for pair in names] == [1, 1, 3]
+    assert capture.counters == Counters(5, 5, 5)
+
+
+def test_made_up_names_do_not_fill_the_memory(store: Directory, clock: Clock) -> None:
+    capture = Capture("flights", store, clock=clock, sampling=0.0)
+    for number in range(1100):
+        capture.log("1", "0", endpoint=f"made-up-{number}")
+    assert capture.counters == Counters(1100, 101, 0, {"too many endpoints and variants": 101})
+    assert capture.close()
 
 
 def test_a_caller_that_is_always_wrong_is_counted_in_the_store_and_warned_of_once(

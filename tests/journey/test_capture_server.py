@@ -18,7 +18,7 @@ import pytest
 
 from driftline.capture.counters import stored_counters
 from driftline.capture.record import decode
-from driftline.capture.sampler import Sampler
+from driftline.capture.sampler import chosen
 from driftline.objects.directory import Directory
 from driftline.windows import Window
 
@@ -97,9 +97,9 @@ def test_a_terminated_server_leaves_whole_files_and_accounts_for_every_request(
     files = [store.get(key) for key in entries]
     assert all(data.endswith(b"\n") for data in files)
     records = [decode(line) for data in files for line in data.splitlines()]
-    chosen = {key for key in asked if Sampler(0.5).decide(key)[0]}
-    assert {record.join_id for record in records} == chosen
-    assert len(records) == len(chosen)
+    kept = {key for key in asked if chosen(key, 0.5)}
+    assert {record.join_id for record in records} == kept
+    assert len(records) == len(kept)
     for record in records:
         assert record.input is not None
         assert record.input.data == asked[record.join_id]
@@ -108,7 +108,7 @@ def test_a_terminated_server_leaves_whole_files_and_accounts_for_every_request(
     hour = began.replace(minute=0, second=0, microsecond=0)
     counted = stored_counters(store, "sums", "AllTraffic", Window(hour, hour + timedelta(hours=2)))
     assert counted.seen == len(asked) == 300
-    assert counted.written + counted.lost == counted.sampled == len(chosen)
+    assert counted.written + counted.lost == counted.sampled == len(kept)
     assert counted.lost == 0
     assert json.loads(store.get(next(store.list("captured/sums/AllTraffic/_counters/")).key))["sampling"] == 0.5
 

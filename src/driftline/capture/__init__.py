@@ -3,5 +3,6 @@
 from driftline.capture.asgi import CaptureMiddleware
 from driftline.capture.client import Capture
 from driftline.capture.counters import Counters
+from driftline.capture.sampler import Rule, Sampling
 
-__all__ = ["Capture", "CaptureMiddleware", "Counters"]
+__all__ = ["Capture", "CaptureMiddleware", "Counters", "Rule", "Sampling"]

@@ -16,7 +16,7 @@ from driftline.capture.buffer import Buffer, Exchange, Order, complain
 from driftline.capture.counters import Counters
 from driftline.capture.ids import new_id
 from driftline.capture.layout import captured_prefix
-from driftline.capture.sampler import Sampler
+from driftline.capture.sampler import Choice, Facts, Sampler, Sampling, Samplings
 from driftline.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class Capture:
             underscores.
         store: a folder, or an object store.
         variant: which of the endpoint's models answers, where none is named with the request.
-        sampling: the share of the requests that is captured, 0..1, chosen by a hash of the request's id.
+        sampling: the share of the requests that is captured, 0..1, chosen by a hash of the request's id; or a
+            `Sampling`, with rules and a limit.
         clock: gives the time of a request, aware.
         csv_content_types, json_content_types: bodies of these types are kept as text, all others as base64.
         roll_after_s: a file is closed when it is this old …
@@ -65,7 +66,7 @@ class Capture:
         store: ObjectStore | str | os.PathLike[str],
         *,
         variant: str = "AllTraffic",
-        sampling: float = 1.0,
+        sampling: float | Sampling = 1.0,
         clock: Callable[[], datetime] = _now,
         csv_content_types: Sequence[str] = ("text/csv",),
         json_content_types: Sequence[str] = ("application/json",),
@@ -86,13 +87,14 @@ class Capture:
             )
         if clock().tzinfo is None:
             raise InputError("clock gives times without a zone; give aware ones, such as datetime.now(UTC)")
-        self._sampler = Sampler(sampling)
         self._clock = clock
+        self._samplings = Samplings()
+        self.reload(sampling)
         self._endpoint, self._variant = endpoint, variant
         self._queue_size, self._queue_bytes = queue_size, queue_bytes
         self._to = Destination(
             store=_store(store),
-            sampling=self._sampler.probability,
+            samplings=self._samplings,
             content_types=ContentTypes(tuple(csv_content_types), tuple(json_content_types)),
             roll_after_s=roll_after_s,
             max_file_bytes=max_file_bytes,
@@ -167,24 +169,58 @@ class Capture:
         return exchange.inference_id or exchange.event_id or ""
 
     def wants(self, join_id: str) -> bool:
-        """Whether the request with this id is chosen; the answer is always the same."""
-        return self._sampler.decide(join_id)[0]
+        """Whether the request with this id may be chosen: its bodies must be kept. The answer is always the same."""
+        return self._sampler.may(join_id)
 
-    def take(self, exchange: Exchange) -> None:
-        """Capture the exchange if it is chosen. For taps; `log` is for people."""
+    def choose(self, join_id: str, facts: Facts | None = None, *, errors: bool = False) -> Choice:
+        """Decide about a request before its answer is known. For taps, which hand the choice over with the exchange.
+
+        Args:
+            join_id: the inference id, or the event id where there is none.
+            facts: what the rules may ask about.
+            errors: whether errors are captured that no rule for errors matches.
+        """
+        sampler = self._sampler
+        if not sampler.ruled:
+            return sampler.choose(join_id, errors=errors)
+        facts = facts or Facts()
+        named = facts._replace(endpoint=facts.endpoint or self._endpoint, variant=facts.variant or self._variant)
+        return sampler.choose(join_id, named, errors=errors)
+
+    def take(self, exchange: Exchange, choice: Choice | None = None) -> None:
+        """Capture the exchange if it is chosen. For taps; `log` is for people.
+
+        Args:
+            choice: what `choose` gave when the request came; without it the rules see what the exchange holds.
+        """
         if self._writer is None:
             self._start()
         endpoint, variant = exchange.endpoint, exchange.variant
         if (endpoint is not None or variant is not None) and not self._named(exchange.at, endpoint, variant):
             return
-        chosen, probability = self._sampler.decide(exchange.inference_id or exchange.event_id or "")
-        if not chosen:
-            self._buffer.skip(exchange.at, endpoint, variant)
+        if choice is None:
+            facts = Facts(endpoint, variant, None, exchange.custom_attributes) if self._sampler.ruled else None
+            choice = self.choose(exchange.inference_id or exchange.event_id or "", facts, errors=True)
+        probability = choice.settle(exchange.status)
+        if not probability:
+            if probability is not None:
+                self._buffer.skip(exchange.at, endpoint, variant)
             return
         if probability != exchange.probability:
             exchange = exchange._replace(probability=probability)
         request, response = exchange.request, exchange.response
         self._buffer.offer(exchange, (len(request) if request else 0) + (len(response) if response else 0))
+
+    def reload(self, sampling: float | Sampling) -> None:
+        """Sample otherwise from now on. The change is recorded in the records and with the counters."""
+        sampler = Sampler(sampling)
+        self._sampler = sampler
+        self._samplings.add(self._clock(), sampler.sampling)
+
+    @property
+    def sampling(self) -> Sampling:
+        """What was asked for last; a limit may have lowered what is in force."""
+        return self._sampler.sampling
 
     def skip(self, at: datetime, endpoint: str | None = None, variant: str | None = None) -> None:
         """Count a request that was answered and is not chosen. For taps that need not keep its bodies."""
@@ -243,6 +279,7 @@ class Capture:
 
     def _begin(self) -> None:
         self._starting = RLock()
+        self._sampler = Sampler(self._sampler.sampling)  # a fork may have come while the limit was counting
         self._writer: Writer | None = None
         self._buffer = Buffer(self._endpoint, self._variant, self._queue_size, self._queue_bytes)
         if self._ended:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +11,8 @@ from driftline.capture.layout import counters_key, counters_prefix, utc
 from driftline.errors import Corrupt
 
 if TYPE_CHECKING:
+    from driftline.capture.buffer import Place
+    from driftline.capture.sampler import Samplings
     from driftline.objects.store import ObjectStore
     from driftline.windows import Window
 
@@ -44,7 +46,7 @@ class Counters(NamedTuple):
             dropped[reason] = dropped.get(reason, 0) + records
         return Counters(self.seen + other.seen, self.sampled + other.sampled, self.written + other.written, dropped)
 
-    def encode(self, **about: str | float) -> bytes:
+    def encode(self, **about: object) -> bytes:
         """The counts as one JSON object, after what they are about."""
         import msgspec  # slow to import: not before something is written
 
@@ -63,13 +65,26 @@ class Counters(NamedTuple):
 
 
 def put_counters(
-    store: ObjectStore, endpoint: str, variant: str, hour: datetime, writer: str, sampling: float, counters: Counters
+    store: ObjectStore,
+    place: Place,
+    writer: str,
+    samplings: Samplings,
+    counters: Counters,
 ) -> None:
     """Store what one writer counted for the requests of one hour; its next count replaces it.
 
+    Beside the counts stand the sampling that is asked for now, and all that were asked for in the hour, since when.
+
     Not durable: what a power cut takes from the counters, it takes from the requests that wait in memory as well.
     """
-    data = counters.encode(version="0", hour=f"{utc(hour):%Y-%m-%dT%H:00:00Z}", writer=writer, sampling=sampling)
+    endpoint, variant, hour = place
+    data = counters.encode(
+        version="0",
+        hour=f"{utc(hour):%Y-%m-%dT%H:00:00Z}",
+        writer=writer,
+        sampling=samplings.last.rate,
+        samplings=samplings.told(hour, hour + timedelta(hours=1)),
+    )
     store.put(counters_key(endpoint, variant, hour, writer), data + b"\n", durable=False)
 
 

@@ -53,6 +53,8 @@ class Record(Struct, frozen=True, kw_only=True):
     custom_attributes: tuple[str, ...] = ()
     probability: float = 1.0
     """With what probability such a request was captured, in (0, 1]: the record stands for 1 / probability requests."""
+    status: int | None = None
+    """The HTTP status of an answer that is an error (400 and above): such a record holds no prediction."""
     version: str = "0"
     unknown: Mapping[Path, bytes] = {}
     """Keys that are not in the format, by path, with their JSON: they are written again as they were."""
@@ -73,6 +75,7 @@ class Record(Struct, frozen=True, kw_only=True):
                     custom_attributes=self.custom_attributes or None,
                     inference_time=_stamp(self.inferred_at),
                     inclusion_probability=None if self.probability == 1 else self.probability,
+                    status_code=self.status,
                 ),
                 event_version=self.version,
             )
@@ -92,6 +95,7 @@ def decode(line: bytes | str) -> Record:
     if (
         sides.endpoint_input is None
         and sides.endpoint_output is None
+        and metadata.status_code is None
         and not any(p[0] == "captureData" for p in unknown)
     ):
         raise Corrupt("not a capture record: captureData holds neither endpointInput nor endpointOutput")
@@ -106,6 +110,7 @@ def decode(line: bytes | str) -> Record:
         inference_id=metadata.inference_id or None,
         custom_attributes=tuple(metadata.custom_attributes or ()),
         probability=probability,
+        status=metadata.status_code,
         version=found.event_version,
         unknown=unknown,
     )
@@ -179,6 +184,7 @@ class _Metadata(Struct, rename="camel", omit_defaults=True, kw_only=True):
     custom_attributes: tuple[str, ...] | None = None
     inference_time: str
     inclusion_probability: float | None = None
+    status_code: int | None = None
 
 
 class _Line(Struct, rename="camel"):
@@ -197,7 +203,9 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_LenientLine)
 _object = msgspec.json.Decoder(dict[str, Raw])
 _SIDE = frozenset({"observedContentType", "mode", "data", "encoding", "truncated"})
-_METADATA = frozenset({"eventId", "inferenceId", "customAttributes", "inferenceTime", "inclusionProbability"})
+_METADATA = frozenset(
+    {"eventId", "inferenceId", "customAttributes", "inferenceTime", "inclusionProbability", "statusCode"}
+)
 _KNOWN: Mapping[Path, frozenset[str]] = {
     (): frozenset({"captureData", "eventMetadata", "eventVersion"}),
     ("captureData",): frozenset({"endpointInput", "endpointOutput"}),

@@ -16,11 +16,13 @@ from driftline.capture.counters import Counters, put_counters
 from driftline.capture.ids import new_id, storable
 from driftline.capture.layout import captured_key
 from driftline.capture.record import ContentTypes, Payload, Record, payload
+from driftline.capture.sampler import FAILED
 from driftline.errors import DriftlineError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from driftline.capture.sampler import Samplings
     from driftline.objects.store import ObjectStore
 
 STORE_UNAVAILABLE = "store unavailable"
@@ -36,7 +38,7 @@ class Destination(Struct, frozen=True):
     """Where the records go, how they are encoded, and when a file is closed."""
 
     store: ObjectStore
-    sampling: float
+    samplings: Samplings
     content_types: ContentTypes
     roll_after_s: float
     max_file_bytes: int
@@ -121,6 +123,7 @@ class Writer(Thread):
             inference_id=exchange.inference_id,
             custom_attributes=exchange.custom_attributes,
             probability=exchange.probability,
+            status=exchange.status if exchange.status is not None and exchange.status >= FAILED else None,
         )
         try:
             return record.encode()
@@ -185,7 +188,7 @@ class Writer(Thread):
         to = self._to
         for place, counters in changed:
             try:
-                put_counters(to.store, place.endpoint, place.variant, place.hour, self.id, to.sampling, counters)
+                put_counters(to.store, place, self.id, to.samplings, counters)
             except (DriftlineError, OSError) as why:
                 complain("the counters of the capture could not be stored: %s", why)
                 return

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from driftline.capture import Capture, Counters
 from driftline.capture.counters import stored_counters
 from driftline.capture.layout import counters_key
-from driftline.capture.sampler import Sampler
+from driftline.capture.sampler import Rule, Sampling, chosen
 from driftline.errors import InputError
 from driftline.objects.directory import Directory
 from driftline.windows import Window
@@ -86,10 +87,50 @@ def test_the_chosen_share_is_decided_by_the_id_and_noted_in_the_record(
     with Capture("flights", store, sampling=0.3, clock=clock) as capture:
         for each in ids:
             capture.log("1", "0", inference_id=each)
-    chosen = [each for each in ids if Sampler(0.3).decide(each)[0]]
-    assert [record.inference_id for record in read_back()] == chosen
+    kept = [each for each in ids if chosen(each, 0.3)]
+    assert [record.inference_id for record in read_back()] == kept
     assert {record.probability for record in read_back()} == {0.3}
-    assert capture.counters == Counters(seen=200, sampled=len(chosen), written=len(chosen))
+    assert capture.counters == Counters(seen=200, sampled=len(kept), written=len(kept))
+
+
+def test_an_error_is_kept_where_a_rule_says_so_and_says_so_itself(store: Directory, read_back: ReadBack) -> None:
+    with Capture("flights", store, sampling=Sampling(0.0, [Rule(errors=True)])) as capture:
+        capture.log("1", "0")
+        capture.log("2", "no", status=503)
+        capture.log("3", "0", status=200)
+    (record,) = read_back()
+    assert (record.status, record.probability) == (503, 1.0)
+    assert capture.counters == Counters(seen=3, sampled=1, written=1)
+
+
+def test_another_sampling_at_run_time_is_in_the_records_and_beside_the_counters(
+    store: Directory, clock: Clock, read_back: ReadBack
+) -> None:
+    hour = clock.at.replace(minute=0, second=0)
+    with Capture("flights", store, clock=clock) as capture:
+        capture.log("1", "0", inference_id="a")
+        clock.at += timedelta(seconds=1)
+        capture.reload(Sampling(0.5, [Rule(0.25, variant="canary")]))
+        for number in range(100):
+            capture.log("1", "0", inference_id=str(number))
+            capture.log("1", "0", inference_id=str(number), variant="canary")
+        clock.at += timedelta(seconds=1)
+        assert capture.sampling.rate == 0.5
+    assert {record.probability for record in read_back()} == {1.0, 0.5, 0.25}
+    (key,) = (entry.key for entry in store.list(f"captured/flights/AllTraffic/_counters/{hour:%Y/%m/%d/%H}/"))
+    told = json.loads(store.get(key))
+    assert told["sampling"] == 0.5
+    assert told["samplings"] == [
+        {"since": "2026-03-01T09:59:58Z", "rate": 1.0},
+        {"since": "2026-03-01T09:59:59Z", "rate": 0.5, "rules": [{"rate": 0.25, "variant": "canary"}]},
+    ]
+
+
+def test_a_wrong_sampling_changes_nothing(store: Directory) -> None:
+    with Capture("flights", store, sampling=0.5) as capture:
+        with pytest.raises(InputError, match="sampling is 50"):
+            capture.reload(50)
+        assert capture.sampling == Sampling(0.5)
 
 
 def test_a_full_queue_drops_and_counts_and_never_waits(gated: Gated) -> None:

@@ -1,4 +1,4 @@
-from driftline.kernels.numbers import Buffer
+from driftline.kernels.in_numpy import Buffer
 
 _Sums = tuple[bytes, bytes, bytes]
 _Result = tuple[int, int, int, int, int, float, float, _Sums, tuple[int, bytes, bytes], bytes | None]

@@ -20,17 +20,29 @@ ERROR: Final = 1.04 / sqrt(SIZE)
 
 _BITS: Final = 64 - LOG_SIZE  # a rank is at most one more
 Registers: TypeAlias = npt.NDArray[np.uint8]
+Hashes: TypeAlias = npt.NDArray[np.uint64]
+_STARTS: Final = np.arange(SIZE, dtype=np.uint64) << np.uint64(_BITS)
+_HIGHEST: Final = np.array([(1 << _BITS >> rank) - 1 for rank in range(_BITS + 1)] + [0], np.uint64)
+"""The highest that the bits after the place may be, so that the rank is above this one (or, for the last, equal)."""
 
 
-def registers_of(hashes: npt.NDArray[np.uint64]) -> Registers:
+def registers_of(hashes: Hashes) -> Registers:
     """The registers of values with these 64-bit hashes."""
     registers: Registers = np.zeros(SIZE, np.uint8)
-    rest = (hashes << np.uint64(LOG_SIZE)) | np.uint64(1 << (LOG_SIZE - 1))
-    # A float64 holds the 53 bits exactly, and its exponent says which is the first.
-    exponents = (rest >> np.uint64(11)).astype(np.float64).view(np.int64) >> 52
-    ranks = (1023 + 53 - exponents).astype(np.uint8)
-    np.maximum.at(registers, (hashes >> np.uint64(_BITS)).astype(np.intp), ranks)
+    for start in range(0, len(hashes), SIZE):
+        observe(registers, hashes[start : start + SIZE])
     return registers
+
+
+def observe(registers: Registers, hashes: Hashes) -> None:
+    """Take in values with these hashes; after the first few rows, most of them cannot raise any register."""
+    places = (hashes >> np.uint64(_BITS)).view(np.int64)
+    raising = np.flatnonzero(hashes <= (_HIGHEST.take(registers) + _STARTS).take(places))
+    few, at = hashes[raising], places[raising]
+    # A float64 holds the 53 bits exactly, and its exponent says which is the first.
+    rest = (few << np.uint64(LOG_SIZE)) | np.uint64(1 << (LOG_SIZE - 1))
+    exponents = (rest >> np.uint64(11)).astype(np.float64).view(np.int64) >> 52
+    np.maximum.at(registers, at, (1023 + 53 - exponents).astype(np.uint8))
 
 
 def estimate(registers: Registers) -> float:

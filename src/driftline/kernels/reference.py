@@ -26,6 +26,8 @@ _BLOCK: Final = 1 << _LOG_BLOCK
 _BAND: Final = 600  # exponents of one band; its numbers are scaled so that no product leaves the normal range
 _TINY, _HUGE = 2.0**-400, 2.0**400
 _PIECE: Final = 24  # bits of a weight that are multiplied at once
+_BITS: Final = 20  # bits of a piece of a number
+_ROW: Final = 1 << 13  # products of pieces that are summed at once: few enough that BLAS starts no threads of its own
 
 
 # -- exact sums ------------------------------------------------------------------------------------------------------
@@ -48,13 +50,14 @@ def exact_sums(x: Floats, weights: Ints | None = None, *, squares: bool = True) 
         s1 = s2 = 0
         for start in range(0, len(values), _BLOCK):
             block = values[start : start + _BLOCK]
-            weight = None if heavy is None else heavy[start : start + _BLOCK]
-            s1 += _block_sum(block, weight)
-            if squares:
-                product, error = _square(block)
-                s2 += _block_sum(product, weight) + _block_sum(error, weight)
+            if heavy is not None:
+                sums = _weighted_sums(block, heavy[start : start + _BLOCK], squares)
+            else:
+                sums = _sums(block) if squares else (_plain_sum(block), 0)
+            s1 += sums[0]
+            s2 += sums[1]
         first += _shifted(s1, exponent)
-        second += _shifted(s2, UNIT + 2 * exponent)
+        second += _shifted(s2, 2 * exponent)
     return first, second
 
 
@@ -75,10 +78,50 @@ def _bands(x: Floats, weights: Ints | None) -> Iterator[tuple[Floats, Ints | Non
         yield np.ldexp(x[chosen], -exponent), None if weights is None else weights[chosen], exponent
 
 
-def _block_sum(x: Floats, weights: Ints | None) -> int:
+def _sums(x: Floats) -> tuple[int, int]:
+    """Both sums of at most `_BLOCK` numbers.
+
+    The numbers are cut at ever finer grids into pieces of so few bits that the products of pieces, and sums of `_ROW`
+    products, are exact in float64.
+    """
+    top = max(float(x.max()), -float(x.min()))
+    first = second = 0
+    pieces: list[tuple[Floats, int]] = []
+    exponent, rest = frexp(top)[1] - _BITS, x
+    while True:
+        anchor = ldexp(1.5, exponent + 52)
+        piece = rest + anchor
+        piece -= anchor  # the rest, rounded to a multiple of 2**exponent
+        first += int(ldexp(float(piece.sum()), -exponent)) << (UNIT + exponent)
+        second += _dot(piece, piece, 2 * exponent)
+        for other, finer in pieces:
+            second += 2 * _dot(piece, other, exponent + finer)
+        rest = rest - piece if rest is x else np.subtract(rest, piece, out=rest)
+        if not rest.any():
+            return first, second
+        pieces.append((piece, exponent))
+        exponent -= _BITS + 1
+
+
+def _dot(a: Floats, b: Floats, exponent: int) -> int:
+    """The sum of the products of pieces, which are multiples of 2^exponent, in units of 2^-2148."""
+    whole = len(a) // _ROW * _ROW
+    sums = np.vecdot(a[:whole].reshape(-1, _ROW), b[:whole].reshape(-1, _ROW))
+    last = ldexp(float(np.vecdot(a[whole:], b[whole:])), -exponent)
+    return (int(np.ldexp(sums, -exponent).astype(np.int64).sum()) + int(last)) << (2 * UNIT + exponent)
+
+
+def _weighted_sums(x: Floats, weights: Ints, squares: bool) -> tuple[int, int]:
+    """Both sums of at most `_BLOCK` numbers, each times its weight."""
+    first, second = _weighted_sum(x, weights), 0
+    if squares:
+        product, error = _square(x)
+        second = (_weighted_sum(product, weights) + _weighted_sum(error, weights)) << UNIT
+    return first, second
+
+
+def _weighted_sum(x: Floats, weights: Ints) -> int:
     """The sum of at most `_BLOCK` numbers, each times its weight, in units of 2^-1074."""
-    if weights is None:
-        return _plain_sum(x)
     total = 0
     for low in range(0, int(weights.max()).bit_length(), _PIECE):
         piece = ((weights >> low) & ((1 << _PIECE) - 1)).astype(np.float64)

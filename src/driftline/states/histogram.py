@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from driftline.errors import Corrupt
-from driftline.kernels.numbers import Kept
+from driftline.kernels.in_numpy import Kept
 from driftline.kernels.reference import Buckets, coarsen, collapse, numbers_of, order_keys, union
 from driftline.states.packing import PackedArray, pack_array, packed, unpack_array, unpacked
 from driftline.states.reading import NO_NUMBERS, Numbers, column_of, read

@@ -16,7 +16,7 @@ from typing import Final
 import pyarrow as pa
 
 from driftline.errors import Undefined
-from driftline.kernels.numbers import Kept
+from driftline.kernels.in_numpy import Kept
 from driftline.kernels.reference import UNIT, exact_sums
 from driftline.states.packing import pack_integer, packed, unpack_integer, unpacked
 from driftline.states.reading import Numbers, column_of, read

@@ -13,7 +13,8 @@ import pytest
 
 from driftline.kernels import numbers
 from driftline.kernels.distinct import ERROR, SIZE, estimate, registers_of
-from driftline.kernels.numbers import Accumulator, Compiled, InNumPy, Kept, merged
+from driftline.kernels.in_numpy import InNumPy, Kept
+from driftline.kernels.numbers import Accumulator, Compiled
 from driftline.kernels.reference import UNIT, hash_keys
 
 N = 40_000
@@ -91,23 +92,21 @@ def test_both_kernels_pass_over_the_same_nulls(name: str) -> None:
     assert same(take_in(Compiled(4096), values, validity), take_in(InNumPy(4096), values, validity, parts=7))
 
 
-@every_column
-def test_merging_is_adding(name: str) -> None:
-    values = COLUMNS[name]
-    half = N // 3
-    first, second = (take_in(numbers.accumulator(64), part) for part in (values[:half], values[half:]))
-    assert same(merged(first, second, 64), take_in(numbers.accumulator(64), values))
-
-
-@needs_compiled
-def test_what_was_kept_may_be_asked_for_and_more_added() -> None:
+@pytest.mark.parametrize("kernel", [pytest.param(Compiled, marks=needs_compiled), InNumPy])
+def test_what_was_kept_may_be_asked_for_and_more_added(kernel: type[Compiled] | type[InNumPy]) -> None:
     for name in ("normal", "few", "prices"):
         values = COLUMNS[name]
-        accumulator = Compiled(4096)
+        accumulator = kernel(4096)
         take_in(accumulator, values[:9000])
         accumulator.kept()
         take_in(accumulator, values[9000:])
-        assert same(accumulator.kept(), take_in(Compiled(4096), values))
+        assert same(accumulator.kept(), take_in(kernel(4096), values))
+
+
+@every_column
+def test_many_small_batches_are_one_large_one(name: str) -> None:
+    values = COLUMNS[name]
+    assert same(take_in(InNumPy(16), values, parts=200), take_in(InNumPy(16), values, parts=1))
 
 
 @every_column

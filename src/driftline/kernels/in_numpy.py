@@ -1,0 +1,162 @@
+"""Keeping numbers in NumPy, where the package was built without a compiler: the same bits as the compiled kernel.
+
+Every batch is sorted, so that equal numbers, and later those of one bucket, lie side by side. How wide buckets are is
+remembered from batch to batch, for it never shrinks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from driftline.kernels.distinct import SIZE, Registers, observe
+from driftline.kernels.reference import (
+    Buckets,
+    Floats,
+    Keys,
+    coarsen,
+    collapse,
+    exact_sums,
+    hash_keys,
+    numbers_of,
+    order_keys,
+)
+
+Buffer: TypeAlias = object
+"""Anything with Python's buffer protocol."""
+
+_MOST: Final = 1 << 17  # numbers that are sorted at once
+_PENDING: Final = 16  # times the limit: buckets that wait until they are put together
+
+
+class Kept(NamedTuple):
+    """What an accumulator kept of its rows; equal for equal rows in any order and any split."""
+
+    others: int
+    """Finite numbers that are not zero."""
+    zeros: int
+    nans: int
+    positive_infinities: int
+    negative_infinities: int
+    least: float
+    """The least of the finite numbers that are not zero, as `greatest` is the greatest; 0.0 when there is none."""
+    greatest: float
+    sum: int
+    """In units of 2^-1074."""
+    squares: int
+    """In units of 2^-2148."""
+    buckets: Buckets
+    registers: Registers | None
+    """Of the numbers that are not zero; None while every bucket is one value."""
+
+
+class InNumPy:
+    """The accumulator in NumPy."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._others = self._zeros = self._nans = self._positive = self._negative = 0
+        self._least = self._greatest = 0.0
+        self._parts: list[Buckets] = []  # of one batch each, none wider than `_shift`
+        self._waiting = 0  # buckets of all parts
+        self._shift = 0
+        # Of all rows, once buckets are wider than a value; before, they follow from the buckets.
+        self._sum = self._squares = 0
+        self._registers: Registers = np.zeros(SIZE, np.uint8)
+
+    def add(self, sort: str, numbers: Buffer, validity: Buffer | None, offset: int, length: int) -> None:
+        """Take in `length` numbers of a column after the first `offset`."""
+        for start in range(offset, offset + length, _MOST):
+            block = valid(sort, numbers, validity, start, min(_MOST, offset + length - start)).astype(np.float64)
+            block.sort()
+            self._take_in(block)
+
+    def kept(self) -> Kept:
+        """All that was kept."""
+        buckets = self._together()
+        if buckets.shift == 0:
+            self._sum, self._squares = exact_sums(numbers_of(buckets.keys), buckets.counts)
+        return Kept(
+            others=self._others,
+            zeros=self._zeros,
+            nans=self._nans,
+            positive_infinities=self._positive,
+            negative_infinities=self._negative,
+            least=self._least,
+            greatest=self._greatest,
+            sum=self._sum,
+            squares=self._squares,
+            buckets=buckets,
+            registers=self._registers if buckets.shift else None,
+        )
+
+    def _take_in(self, values: Floats) -> None:
+        """Take in numbers in ascending order, NaN last."""
+        left = np.searchsorted(values, [-np.inf, 0.0, np.inf, np.nan], "left").tolist()
+        right = np.searchsorted(values, [-np.inf, 0.0], "right").tolist()
+        self._zeros += right[1] - left[1]
+        self._nans += len(values) - left[3]
+        self._positive += left[3] - left[2]
+        self._negative += right[0]
+        negative, positive = values[right[0] : left[1]], values[right[1] : left[2]]
+        keys = order_keys(negative, positive)
+        if len(keys) == 0:
+            return
+        least, greatest = numbers_of(keys[[0, -1]]).tolist()
+        self._least = min(self._least, least) if self._others else least
+        self._greatest = max(self._greatest, greatest) if self._others else greatest
+        self._others += len(keys)
+        part = collapse(coarsen(Buckets(0, keys, np.empty(0, np.int64), None), self._shift), self._limit)
+        if part.shift:
+            self._widen(part.shift)
+            for numbers in (negative, positive):
+                first, second = exact_sums(numbers)
+                self._sum += first
+                self._squares += second
+            self._observe(keys)
+        self._parts.append(part)
+        self._waiting += len(part.keys)
+        if self._waiting > _PENDING * self._limit:
+            self._together()
+
+    def _widen(self, shift: int) -> None:
+        if self._shift == 0:
+            self._sum = self._squares = 0
+            for part in self._parts:
+                first, second = exact_sums(numbers_of(part.keys), part.counts)
+                self._sum += first
+                self._squares += second
+                self._observe(part.keys)
+        self._shift = max(shift, self._shift)
+
+    def _observe(self, keys: Keys) -> None:
+        """Take in the distinct values of ascending keys."""
+        fresh = keys[1:] != keys[:-1]
+        if 2 * np.count_nonzero(fresh) < len(keys):
+            keys = keys[np.append(True, fresh)]
+        for start in range(0, len(keys), SIZE):
+            observe(self._registers, hash_keys(keys[start : start + SIZE]))
+
+    def _together(self) -> Buckets:
+        """The buckets of all parts, which become one part."""
+        parts = self._parts or [Buckets(0, np.empty(0, np.uint64), np.empty(0, np.int64), None)]
+        keys = np.concatenate([part.keys >> np.uint64(self._shift - part.shift) for part in parts])
+        order = np.argsort(keys, kind="stable")
+        counts = np.concatenate([part.counts for part in parts])[order]
+        whole = collapse(Buckets(self._shift, keys[order], counts, None), self._limit)
+        if whole.shift:
+            self._widen(whole.shift)
+        self._parts, self._waiting = [whole], len(whole.keys)
+        return whole
+
+
+def valid(sort: str, numbers: Buffer, validity: Buffer | None, offset: int, length: int) -> npt.NDArray[Any]:
+    """The numbers that are not null."""
+    values: npt.NDArray[Any] = np.frombuffer(cast("bytes", numbers), np.dtype(sort))[offset : offset + length]
+    if validity is None:
+        return values
+    bits = np.frombuffer(cast("bytes", validity), np.uint8)[offset // 8 : (offset + length + 7) // 8]
+    there = np.unpackbits(bits, bitorder="little")[offset % 8 :][:length].astype(bool)
+    return cast("npt.NDArray[Any]", values[there])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from threading import Event, RLock
@@ -56,11 +57,12 @@ class Order:
 
 
 class _Tally:
-    __slots__ = ("dropped", "sampled", "seen", "written")
+    __slots__ = ("dropped", "sampled", "seen", "withheld", "written")
 
     def __init__(self) -> None:
         self.seen = self.sampled = self.written = 0
         self.dropped: dict[str, int] = {}
+        self.withheld: dict[str, int] = {}
 
     def drop(self, reason: str, records: int = 1) -> bool:
         before = self.dropped.get(reason, 0)
@@ -68,7 +70,7 @@ class _Tally:
         return before == 0
 
     def counters(self) -> Counters:
-        return Counters(self.seen, self.sampled, self.written, dict(self.dropped))
+        return Counters(self.seen, self.sampled, self.written, dict(self.dropped), dict(self.withheld))
 
 
 class _Lane:
@@ -170,6 +172,17 @@ class Buffer:
         with self._lock:
             self._changed.add(place)
             return self._of(place).drop(reason, records)
+
+    def withheld(self, place: Place, reasons: Iterable[str]) -> bool:
+        """Count what a privacy policy kept out of a record; whether one of the reasons is the first of its place."""
+        with self._lock:
+            self._changed.add(place)
+            counts = self._of(place).withheld
+            first = False
+            for reason in reasons:
+                first = first or reason not in counts
+                counts[reason] = counts.get(reason, 0) + 1
+            return first
 
     def total(self) -> Counters:
         """The counters over all endpoints, variants and hours."""

@@ -20,6 +20,7 @@ from driftline.capture.sampler import Choice, Facts, Sampler, Sampling, Sampling
 from driftline.errors import InputError
 
 if TYPE_CHECKING:
+    from driftline.capture.privacy import Policy
     from driftline.capture.writer import Writer
     from driftline.objects.store import ObjectStore
 
@@ -56,6 +57,7 @@ class Capture:
         roll_after_s: a file is closed when it is this old …
         max_file_bytes: … or has grown to this size. While the store is away, twice as much is held in memory.
         queue_size, queue_bytes: how many requests may wait for the writer, and how long their bodies may be together.
+        privacy: what is dropped, hashed, masked or rounded before a record is written anywhere.
 
     Requests may be logged from any thread. A forked child has its own writer, an empty queue and its own counters.
     """
@@ -74,6 +76,7 @@ class Capture:
         max_file_bytes: int = 64 << 20,
         queue_size: int = 10_000,
         queue_bytes: int = 64 << 20,
+        privacy: Policy | None = None,
     ) -> None:
         # What the writer's thread needs is slow to import; a program that only names this class does not pay for it.
         from driftline.capture.record import ContentTypes
@@ -98,6 +101,7 @@ class Capture:
             content_types=ContentTypes(tuple(csv_content_types), tuple(json_content_types)),
             roll_after_s=roll_after_s,
             max_file_bytes=max_file_bytes,
+            privacy=privacy,
         )
         self._ended = False
         self._begin()

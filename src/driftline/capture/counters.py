@@ -28,6 +28,9 @@ class Counters(NamedTuple):
     """Records that are in the store."""
     dropped: Mapping[str, int] = MappingProxyType({})
     """Chosen, and lost: by reason."""
+    withheld: Mapping[str, int] = MappingProxyType({})
+    """Payloads that a privacy policy kept out of their records, and values that it left out, by reason; the records are
+    among those that are written."""
 
     @property
     def lost(self) -> int:
@@ -41,16 +44,22 @@ class Counters(NamedTuple):
 
     def merge(self, other: Counters) -> Counters:
         """The counts of both."""
-        dropped = dict(self.dropped)
-        for reason, records in other.dropped.items():
-            dropped[reason] = dropped.get(reason, 0) + records
-        return Counters(self.seen + other.seen, self.sampled + other.sampled, self.written + other.written, dropped)
+        return Counters(
+            self.seen + other.seen,
+            self.sampled + other.sampled,
+            self.written + other.written,
+            _sum(self.dropped, other.dropped),
+            _sum(self.withheld, other.withheld),
+        )
 
     def encode(self, **about: object) -> bytes:
         """The counts as one JSON object, after what they are about."""
         import msgspec  # slow to import: not before something is written
 
-        return msgspec.json.encode(about | self._asdict() | {"dropped": dict(self.dropped)})
+        told: dict[str, Any] = about | self._asdict() | {"dropped": dict(self.dropped)}
+        if not told.pop("withheld"):
+            return msgspec.json.encode(told)
+        return msgspec.json.encode(told | {"withheld": dict(self.withheld)})
 
     @classmethod
     def decode(cls, data: bytes) -> Counters:
@@ -58,10 +67,17 @@ class Counters(NamedTuple):
         import msgspec
 
         try:
-            found = msgspec.json.decode(data, type=dict[str, Any])
+            found = {"withheld": {}} | msgspec.json.decode(data, type=dict[str, Any])
             return msgspec.convert([found[name] for name in cls._fields], Counters)
         except (msgspec.MsgspecError, UnicodeError, KeyError) as why:
             raise Corrupt(f"not the counters of a capture: {why}") from why
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    total = dict(one)
+    for reason, count in other.items():
+        total[reason] = total.get(reason, 0) + count
+    return total
 
 
 def put_counters(

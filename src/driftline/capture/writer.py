@@ -22,11 +22,13 @@ from driftline.errors import DriftlineError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from driftline.capture.privacy import Policy
     from driftline.capture.sampler import Samplings
     from driftline.objects.store import ObjectStore
 
 STORE_UNAVAILABLE = "store unavailable"
 NOT_ENCODABLE = "cannot be written as JSON"
+POLICY_FAILED = "privacy policy failed"
 _POLL_S = 0.1
 _SLICE = 32  # records between two chances for other threads: encoding in one go would hold the GIL for milliseconds
 _OPEN_FILES = 2  # a clock that goes back and forth over a full hour must not close a file with every record
@@ -43,6 +45,8 @@ class Destination(Struct, frozen=True):
     roll_after_s: float
     max_file_bytes: int
     """A file is closed when it has grown to this; twice as much may wait in memory while the store is away."""
+    privacy: Policy | None = None
+    """What is done to every record before it is encoded."""
 
 
 class _File(Struct):
@@ -101,10 +105,13 @@ class Writer(Thread):
         for number, exchange in enumerate(exchanges, 1):
             place = self._buffer.place(exchange)
             try:
-                line = self._line(exchange)
+                record = self._protected(self._record(exchange), place)
+                line = None if record is None else _encoded(record)
             except (AttributeError, TypeError, ValueError, OverflowError) as why:
                 if self._buffer.lost(place, 1, NOT_ENCODABLE):
                     complain("a captured request was dropped: %s", why)
+                continue
+            if line is None:
                 continue
             file = self._open.get(place) or self._open_file(place, exchange.at)
             file.lines.append(line)
@@ -114,8 +121,8 @@ class Writer(Thread):
             if number % _SLICE == 0:
                 time.sleep(0)
 
-    def _line(self, exchange: Exchange) -> bytes:
-        record = Record(
+    def _record(self, exchange: Exchange) -> Record:
+        return Record(
             event_id=exchange.event_id or new_id(),
             inferred_at=exchange.at.replace(microsecond=0),
             input=self._payload(exchange.request, exchange.request_content_type, exchange.request_truncated),
@@ -125,10 +132,25 @@ class Writer(Thread):
             probability=exchange.probability,
             status=exchange.status if exchange.status is not None and exchange.status >= FAILED else None,
         )
+
+    def _protected(self, record: Record, place: Place) -> Record | None:
+        """The record as the policy lets it be stored; None where nothing of it may be, which is counted."""
+        policy = self._to.privacy
+        if policy is None:
+            return record
         try:
-            return record.encode()
-        except UnicodeEncodeError:
-            return _storable(record).encode()
+            made, withheld, lost = policy.protect(record)
+        except Exception as why:  # noqa: BLE001  whatever breaks a policy, what it protects must not be stored
+            if self._buffer.lost(place, 1, POLICY_FAILED):
+                complain("a captured request was dropped, since its privacy policy failed: %s", type(why).__name__)
+            return None
+        if withheld and made.input is None and made.output is None:
+            if self._buffer.lost(place, 1, withheld[0]):
+                complain("a captured request was dropped: %s", withheld[0])
+            return None
+        if (withheld or lost) and self._buffer.withheld(place, (*withheld, *lost)):
+            complain("something was left out of a captured request: %s", ", ".join((*withheld, *lost)))
+        return made
 
     def _payload(self, body: bytes | str | None, content_type: str | None, truncated: bool) -> Payload | None:
         if body is None:
@@ -193,6 +215,13 @@ class Writer(Thread):
                 complain("the counters of the capture could not be stored: %s", why)
                 return
             self._buffer.stored(place, counters)
+
+
+def _encoded(record: Record) -> bytes:
+    try:
+        return record.encode()
+    except UnicodeEncodeError:
+        return _storable(record).encode()
 
 
 def _storable(record: Record) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 PROBABILITY: Final = "driftline.probability"
 """Inclusion probability of the row, float64 in (0, 1]; a table without this column has probability 1 everywhere."""
@@ -21,6 +21,9 @@ SCORE: Final = "driftline.score"
 """The model's probability of the positive class, float64."""
 
 RESERVED: Final = frozenset({PROBABILITY, ID, ORDINAL, TIME, LABEL, PREDICTION, SCORE})
+
+Shape: TypeAlias = Literal["csv", "lines", "document", "rows", "columns", "split", "tensors"]
+"""How rows lie in a payload, where somebody says so instead of having it told by the payload."""
 
 
 class Kind(StrEnum):

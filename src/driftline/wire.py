@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 import msgspec
 
 from driftline.errors import InputError
-from driftline.schema import ProblemType
+from driftline.schema import ProblemType, Shape
 from driftline.windows import Schedule, parse_duration
 
 T = TypeVar("T")
@@ -31,6 +31,8 @@ class EndpointSpec(_Shape, frozen=True):
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     label_path: str | None = None
     """Path to the label inside the ground-truth record; None: its only value."""
+    payloads: dict[Literal["input", "output"], Shape] = {}
+    """How rows lie in the payloads of a side; not named: as each payload tells by itself."""
     capture: str | None = None
     """Prefix of the captured records among the objects; None: `captured/{endpoint}/{variant}`."""
     labels: str | None = None

@@ -311,7 +311,7 @@ def test_captured_json_is_held_against_a_baseline_of_inputs_by_its_input_side(ho
     assert check(home, source, "--sides", "input").exit_code == 0
     refused = check(home, home / "train.csv", "--sides", "input")
     assert refused.exit_code == 1
-    assert "leave out --window, --preprocess and --sides" in refused.output
+    assert "leave out --window, --preprocess, --sides and --payload" in refused.output
 
 
 def test_a_header_that_looks_like_data_is_told(tmp_path: Path) -> None:

@@ -183,3 +183,12 @@ def test_a_mistake_is_named_with_file_line_and_key(text: str, message: str) -> N
 def test_an_unknown_key_in_json_is_an_input_error() -> None:
     with pytest.raises(InputError, match="unknown field"):
         decode(ScheduleSpec, {"cron": "daily", "zoen": "UTC"})
+
+
+def test_payloads_are_declared_by_side_and_shape() -> None:
+    plan = parse_plan("version: 1\nendpoints: {shop: {payloads: {input: document, output: csv}}}\n", "f", Path("/srv"))
+    assert plan.endpoints["shop"].payloads == {"input": "document", "output": "csv"}
+    with pytest.raises(InputError, match=r"tensor"):
+        parse_plan("version: 1\nendpoints: {shop: {payloads: {input: tensor}}}\n", "f", Path("/srv"))
+    with pytest.raises(InputError, match=r"inputs"):
+        parse_plan("version: 1\nendpoints: {shop: {payloads: {inputs: csv}}}\n", "f", Path("/srv"))

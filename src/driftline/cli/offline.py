@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from driftline.dataset.dataset import Side
     from driftline.runs.evaluate import Outcome
     from driftline.runs.oneoff import Checked
+    from driftline.schema import Shape
     from driftline.windows import Window
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -30,6 +31,20 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
         return command
 
     return add
+
+
+def _shapes_of(ctx: click.Context, param: click.Parameter, said: tuple[str, ...]) -> dict[Side, Shape]:
+    from typing import get_args
+
+    from driftline.schema import Shape
+
+    known: tuple[Shape, ...] = get_args(Shape)
+    sides: tuple[Side, Side] = ("input", "output")
+    places = {f"{side}={shape}": (side, shape) for side in sides for shape in known}
+    for each in said:
+        if each not in places:
+            raise click.BadParameter(f"{each!r} is not input=SHAPE or output=SHAPE with one of {', '.join(known)}")
+    return dict(places[each] for each in said)
 
 
 _format = _together(
@@ -79,6 +94,14 @@ _sides = click.option(
     help="Which payloads of captured records become columns. "
     "Default: both, or the input alone where it is CSV with as many columns as the baseline.",
 )
+_shapes = click.option(
+    "--payload",
+    "shapes",
+    metavar="SIDE=SHAPE",
+    multiple=True,
+    callback=_shapes_of,
+    help="How rows lie in the payloads of a side where guessing errs: input=document, output=csv, … (docs/servers.md).",
+)
 _engine = click.option(
     "--engine",
     metavar="local|URL",
@@ -99,6 +122,7 @@ def baseline() -> None:
 @click.argument("dataset", type=EXISTING)
 @click.option("--output", type=FOLDER, required=True, help="Folder for the baseline.")
 @_sides
+@_shapes
 @_format
 @_engine
 @as_json
@@ -106,6 +130,7 @@ def baseline_data_quality(
     dataset: Path,
     output: Path,
     sides: str | None,
+    shapes: dict[Side, Shape],
     format_: Literal["csv", "jsonl", "parquet"] | None,
     header: bool,
     engine: str,
@@ -120,7 +145,7 @@ def baseline_data_quality(
     from driftline.runs.oneoff import Source, baseline_of_data
 
     with progress("baseline") as bar, workshop(bar, engine) as shop:
-        built = baseline_of_data(Source(dataset, format_, header, sides=_payloads(sides)), output, shop)
+        built = baseline_of_data(Source(dataset, format_, header, sides=_payloads(sides), shapes=shapes), output, shop)
     _show_baseline(built, as_json)
 
 
@@ -167,6 +192,7 @@ def check() -> None:
 @click.argument("source", type=EXISTING)
 @_checked
 @_sides
+@_shapes
 @_format
 @_engine
 @as_json
@@ -178,6 +204,7 @@ def check_data_quality(
     mode: str | None,
     preprocess: Path | None,
     sides: str | None,
+    shapes: dict[Side, Shape],
     format_: Literal["csv", "jsonl", "parquet"] | None,
     header: bool,
     engine: str,
@@ -190,7 +217,7 @@ def check_data_quality(
     from driftline.assemble import workshop
     from driftline.runs.oneoff import Source, check_data
 
-    found = Source(source, format_, header, window, preprocess, _payloads(sides))
+    found = Source(source, format_, header, window, preprocess, _payloads(sides), shapes)
     with progress("check") as bar, workshop(bar, engine) as shop:
         checked = check_data(found, baseline_, output, _mode(mode), shop)
     _show_check(checked, as_json)
@@ -204,6 +231,7 @@ def check_data_quality(
 @_problem
 @_answers
 @_checked
+@_shapes
 @_format
 @_engine
 @as_json
@@ -221,6 +249,7 @@ def check_model_quality(
     window: Window | None,
     mode: str | None,
     preprocess: Path | None,
+    shapes: dict[Side, Shape],
     format_: Literal["csv", "jsonl", "parquet"] | None,
     header: bool,
     engine: str,
@@ -243,7 +272,7 @@ def check_model_quality(
         raise click.UsageError("say where the truth is: --labels PREFIX for captured records, or --label COLUMN")
     if label_path is not None and labels is None:
         raise click.UsageError("--label-path is a path inside ground-truth files; it needs --labels")
-    found = Source(source, format_, header, window, preprocess)
+    found = Source(source, format_, header, window, preprocess, shapes=shapes)
     model = Model(
         ProblemType(problem_type),
         Answers(prediction, probability, threshold),

@@ -17,7 +17,7 @@ from driftline.dataset.records import Records, reserved
 from driftline.dataset.spelled import Cells
 from driftline.dataset.tables import Layout, Work, derived
 from driftline.dataset.truths import truths
-from driftline.schema import LABEL, PREDICTION, SCORE
+from driftline.schema import LABEL, PREDICTION, SCORE, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Decoder:
     needed: tuple[Side, ...]
     widths: Mapping[Side, int]
     """Columns that a CSV payload must have."""
+    shapes: Mapping[Side, Shape]
+    """What is declared of the payloads."""
 
     def rows(self, batch: pa.RecordBatch) -> Rows:
         """The rows of the records; a record that has none, or others than it should, goes to the dead letters."""
@@ -65,7 +67,7 @@ class Decoder:
             if side in self.needed:
                 connection, width = self.work.connection, self.widths[side]
                 data, encoding = batch.column(side), batch.column(f"{side}_encoding")
-                sides[side] = side_rows(connection, data, encoding, width, others)
+                sides[side] = side_rows(connection, data, encoding, width, others, self.shapes.get(side))
                 others = sides[side].counts(count)
         dead = {at: f"{_where(side)}: {reason}" for side, rows in sides.items() for at, reason in rows.broken.items()}
         rows = self._paired({side: sides[side].counts(count) for side in sides}, dead, count)

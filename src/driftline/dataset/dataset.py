@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from driftline.schema import Shape
 from driftline.windows import Window
 
 Progress: TypeAlias = Callable[[int, int | None], None]
@@ -42,6 +43,8 @@ class Captured:
     output_last: bool = False
     preprocess: Path | None = None
     """A script with Model Monitor's `preprocess_handler`; it runs out of process."""
+    shapes: Mapping[Side, Shape] = field(default_factory=dict)
+    """How rows lie in the payloads of a side, where the payloads are not to be asked themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def decode_captured(
 def _unscripted(source: Captured, work: Work, records: Records, answers: Answers | None, label: str | None) -> Layout:
     sides = sides_of(source, records.width("input"))
     widths = {side: records.width(side) for side in SIDES}
-    decoder = Decoder(work, records, label, needed_sides(sides, answers), widths)
+    decoder = Decoder(work, records, label, needed_sides(sides, answers), widths, source.shapes)
     if records.path.exists():
         for batch in records.batches():
             rows = decoder.rows(batch)

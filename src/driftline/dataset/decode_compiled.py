@@ -50,10 +50,10 @@ def decode_compiled(
 ) -> tuple[Decoded, Facts] | None:
     """Decode captured records; None where they must be decoded step by step.
 
-    That is so without a compiler, with a preprocess script, manifests, ground truth or JSON payloads, and where more
-    than a quarter of the lines would be handed back.
+    That is so without a compiler, with a preprocess script, manifests, ground truth, JSON payloads or declared shapes
+    other than CSV, and where more than a quarter of the lines would be handed back.
     """
-    if not compiled() or source.preprocess is not None:
+    if not compiled() or source.preprocess is not None or set(source.shapes.values()) - {"csv"}:
         return None
     manifests, files = told_apart(files_below(source.paths, *reading.ENDINGS["jsonl"]))
     if manifests or not files or any(map(is_array, files)):
@@ -115,7 +115,7 @@ class _Pass:
         wanted = {*self.layout.columns.values(), *self.layout.derived.values()}
         types = {name: type_of(own) for name, own in scratch.spellings.items() if name in wanted}
         self.asked = Asked(guess.widths, types, needed, self.source.window, guess.suspects)
-        self.decoder = Decoder(self.work, self.records, None, needed, guess.widths)
+        self.decoder = Decoder(self.work, self.records, None, needed, guess.widths, self.source.shapes)
 
     def through(self) -> tuple[Decoded | None, Guess]:
         """What was decoded where the guess was right, and what should have been guessed."""

@@ -18,7 +18,7 @@ from driftline.dataset.manifests import data_of, told_apart
 from driftline.errors import Unavailable
 from driftline.schema import ID, LABEL, ORDINAL
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised whenever the same source is decoded to something else, so that what lies in a cache is not taken for it."""
 
 # md5_number gives 128 bits; the two halves are summed apart, which no order and no layout of the files changes.

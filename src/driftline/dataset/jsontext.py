@@ -185,11 +185,14 @@ def _names(value: Any, at: str) -> Iterator[str]:
         yield at or "0"
 
 
-ROW_LISTS: Final = ("instances", "predictions", "inputs", "outputs", "records", "rows", "results")
+ROW_LISTS: Final = (
+    "instances", "predictions", "inputs", "outputs", "records", "rows", "results", "dataframe_records",
+)  # fmt: skip
 """Keys under which a JSON document holds its rows as a list."""
 _ROWS: Final = re.compile(
     rf"^(?:(?:{'|'.join(ROW_LISTS)})(?:\[(?P<bracket>\d*|\*)\]|\.(?P<dot>\d+)(?=\.|\[|$))|\[(?P<top>\d*|\*)\])\.?"
 )
+_ANY_ROWS: Final = re.compile(r"^[^.]+\.\d+\.")
 
 
 def column_at(path: str) -> str:
@@ -212,9 +215,16 @@ def column_at(path: str) -> str:
 def column_among(path: str, columns: Collection[str]) -> str:
     """The column of `columns` that a path leads to: the one of just that path, else the one of `column_at`.
 
+    A list of rows may stand under any key that is alone, and one value in a list may be the column by itself.
+
     >>> column_among("predictions.0.score", ["predictions.0.score"]), column_among("predictions.0.score", ["score"])
     ('predictions.0.score', 'score')
+    >>> column_among("answers[0].score", ["score"]), column_among("probability[0]", ["probability"])
+    ('score', 'probability')
     """
     exact = path.strip().removeprefix("$").removeprefix(".")
     name = name_of("$" + (exact if exact.startswith("[") or not exact else "." + exact))
-    return name if name in columns else column_at(path)
+    for each in (name, column_at(path), _ANY_ROWS.sub("", name), name.removesuffix(".0")):
+        if each in columns:
+            return each
+    return column_at(path)

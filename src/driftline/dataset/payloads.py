@@ -17,28 +17,57 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from driftline.dataset.bodies import REASON
 from driftline.dataset.csvtext import CsvRows, csv_rows
 from driftline.dataset.duck import ask, parts
 from driftline.dataset.jsontext import ROW_LISTS, TOO_DEEP, columns_of, too_deep
+from driftline.dataset.shapes import BINARY, Misshapen, documents_of
 from driftline.dataset.spelled import Cells
+from driftline.schema import Shape
 
-_ELEMENTS: Final = ", ".join(
-    ["CASE WHEN json_type(doc) = 'ARRAY' THEN json_extract(doc, '$[*]') END"]
-    + [f"CASE WHEN json_type(doc, '$.{key}') = 'ARRAY' THEN json_extract(doc, '$.{key}[*]') END" for key in ROW_LISTS]
+_NO_ENCODING: Final = "an encoding other than CSV, JSON and BASE64"
+_PLACES: Final = [
+    "$", *(f"$.{key}" for key in ROW_LISTS), "$.dataframe_split", "$.columns", "$.data[0]", "$.inputs[0].datatype",
+    "$.outputs[0].datatype",
+]  # fmt: skip
+_AT: Final = {place: at for at, place in enumerate(_PLACES, 1)}
+_LISTS: Final = " ".join(
+    f"WHEN t[{_AT[place]}] = 'ARRAY' THEN json_extract(doc, '{place}[*]')" for place in _PLACES[: len(ROW_LISTS) + 1]
 )
+_FRAMED: Final = " OR ".join(
+    [f"t[{_AT['$.dataframe_split']}] = 'OBJECT'"]
+    + [f"(t[{_AT['$.columns']}] = 'ARRAY' AND t[{_AT['$.data[0]']}] = 'ARRAY')"]
+    + [f"t[{_AT[place]}] IS NOT NULL" for place in ("$.inputs[0].datatype", "$.outputs[0].datatype")]
+    + [f"t[{_AT[f'$.{key}']}] = 'OBJECT'" for key in ROW_LISTS]
+)
+_FLAT: Final = "len(list_filter({}, lambda e: json_type(e) IN ('ARRAY', 'OBJECT'))) = 0"
+_NESTED: Final = "len(list_filter({}, lambda e: json_type(e) NOT IN ('ARRAY', 'OBJECT'))) = 0"
 _DOCUMENTS: Final = f"""
-WITH one AS (SELECT text, single, CASE WHEN json_valid(text) THEN text END AS doc FROM texts),
+WITH one AS (SELECT text, rows, rows IS NULL OR rows = 1 AS single, CASE WHEN json_valid(text) THEN text END AS doc
+    FROM texts),
+typed AS (SELECT *, json_type(doc, $places) AS t FROM one),
+told AS (
+    SELECT *, coalesce({_FRAMED}, false) AS framed,
+        CASE WHEN t[1] = 'OBJECT' AND contains(doc, '[') THEN json_extract(doc, '$.*') END AS inside
+    FROM typed),
 cut AS (
-    SELECT text, doc, single, coalesce({_ELEMENTS}) AS elements,
+    SELECT text, doc, rows, single, framed, inside, CASE
+        WHEN framed THEN NULL
+        {_LISTS}
+        WHEN len(inside) = 1 AND json_array_length(inside[1]) > 0
+            AND {_NESTED.format("json_extract(inside[1], '$[*]')")}
+            THEN json_extract(inside[1], '$[*]')
+        END AS elements,
         CASE WHEN doc IS NULL THEN
             list_filter(string_split(text, chr(10)), lambda l: trim(l, ' \t\r') <> '') END AS lines
-    FROM one)
-SELECT CASE
+    FROM told)
+SELECT framed OR (elements IS NULL AND len(inside) > 0
+        AND len(list_filter(inside, lambda e: json_array_length(e) <> rows)) = 0) IS TRUE AS framed,
+    CASE
     WHEN doc IS NULL AND len(lines) > 1 AND len(list_filter(lines, lambda l: NOT json_valid(l))) = 0 THEN lines
     WHEN doc IS NULL THEN NULL
     WHEN elements IS NULL THEN [doc]
-    WHEN single AND len(elements) <> 1 AND len(list_filter(elements, lambda e: json_type(e) IN ('ARRAY', 'OBJECT'))) = 0
-        THEN [to_json(elements)::VARCHAR]
+    WHEN single AND len(elements) <> 1 AND {_FLAT.format("elements")} THEN [to_json(elements)::VARCHAR]
     ELSE elements::VARCHAR[]
     END AS documents
 FROM cut"""  # noqa: S608  the keys are constants
@@ -61,13 +90,14 @@ class SideRows:
 
 def side_rows(
     connection: duckdb.DuckDBPyConnection, data: pa.Array, encoding: pa.Array, width: int,
-    others: npt.NDArray[np.int64] | None = None,
+    others: npt.NDArray[np.int64] | None = None, shape: Shape | None = None,
 ) -> SideRows:  # fmt: skip
     """The rows of the payloads `data`, null where a record lacks this side.
 
     Args:
         width: columns that a CSV row must have.
         others: rows of the other side of each record, where this is the output.
+        shape: how the rows lie in the payloads; None: as each one tells by itself.
     """
     broken: dict[int, str] = {}
     there = data.is_valid().to_numpy(zero_copy_only=False)
@@ -79,7 +109,7 @@ def side_rows(
     if csv.any():
         found.append(_csv(data, np.flatnonzero(csv), width, others, broken))
     if json.any():
-        found.append(_json(connection, data, np.flatnonzero(json), others, broken))
+        found.append(_json(connection, data, np.flatnonzero(json), others, broken, shape))
     parent, columns = _both(found)
     return SideRows(parent, columns, broken)
 
@@ -90,9 +120,9 @@ def _is(encoding: pa.Array, name: str) -> npt.NDArray[np.bool_]:
 
 
 def _unreadable(encoding: str | None) -> str:
-    if encoding == "BASE64":
-        return "BASE64 data; a preprocess script must decode it"
-    return "no encoding" if encoding is None else "an encoding other than CSV, JSON and BASE64"
+    if encoding is None:
+        return "no encoding"
+    return encoding.removeprefix(REASON) if encoding.startswith(REASON) else _NO_ENCODING
 
 
 _Found = tuple[npt.NDArray[np.int64], dict[str, Cells]]
@@ -129,20 +159,47 @@ def _unfolded(
 
 def _json(
     connection: duckdb.DuckDBPyConnection, data: pa.Array, at: npt.NDArray[np.int64],
-    others: npt.NDArray[np.int64] | None, broken: dict[int, str],
+    others: npt.NDArray[np.int64] | None, broken: dict[int, str], shape: Shape | None,
 ) -> _Found:  # fmt: skip
-    deep = too_deep(data.take(pa.array(at)))
+    texts = data.take(pa.array(at))
+    deep, empty = too_deep(texts), pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0).to_numpy(False)
     broken.update({int(i): TOO_DEEP for i in at[deep]})
-    at = at[~deep]
+    broken.update({int(i): "the body is empty" for i in at[empty]})
+    good = ~deep & ~empty
+    at, texts = at[good], texts.filter(pa.array(good))
     if not len(at):
         return at, {}
-    single = np.ones(len(at), np.bool_) if others is None else others[at] == 1
-    texts = parts(pa.table({"text": data.take(pa.array(at)), "single": single}))
-    documents = ask(connection, _DOCUMENTS, texts=texts)["documents"].combine_chunks()
-    for i in np.flatnonzero(documents.is_null().to_numpy(zero_copy_only=False)):
-        broken[int(at[i])] = "the data is not valid JSON"
+    if shape is not None:
+        documents = pa.nulls(len(at), pa.list_(pa.string()))
+        framed: npt.NDArray[np.bool_] = np.ones(len(at), np.bool_)
+    else:
+        rows = pa.nulls(len(at), pa.int64()) if others is None else pa.array(others[at])
+        table = parts(pa.table({"text": texts, "rows": rows}))
+        found = ask(connection, _DOCUMENTS, {"places": _PLACES}, texts=table)
+        documents = found["documents"].combine_chunks()
+        framed = found["framed"].combine_chunks().to_numpy(zero_copy_only=False)
+    for i in np.flatnonzero(documents.is_null().to_numpy(zero_copy_only=False) & ~framed):
+        broken[int(at[i])] = BINARY if '"binary_data' in texts[int(i)].as_py() else "the data is not valid JSON"
+    if framed.any():
+        documents = _unframed(texts, documents, framed, shape, at, broken)
     parent = at[pc.list_parent_indices(documents).to_numpy()]
     return parent, columns_of(connection, documents.flatten()) if len(parent) else {}
+
+
+def _unframed(
+    texts: pa.Array, documents: pa.Array, framed: npt.NDArray[np.bool_], shape: Shape | None,
+    at: npt.NDArray[np.int64], broken: dict[int, str],
+) -> pa.Array:  # fmt: skip
+    """The documents, and those of the texts that DuckDB leaves to Python."""
+    found: list[list[str] | None] = documents.to_pylist()
+    for i in np.flatnonzero(framed).tolist():
+        text = texts[i].as_py()
+        try:
+            found[i] = documents_of(text, shape)
+        except Misshapen as why:
+            found[i] = None
+            broken[int(at[i])] = str(why)
+    return pa.array(found, pa.list_(pa.string()))
 
 
 def _both(found: list[_Found]) -> _Found:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from driftline.dataset.bodies import CUT, read_bodies
 from driftline.dataset.csvtext import csv_rows
 from driftline.dataset.dataset import Captured
 from driftline.dataset.decode_json import bury, read_documents
@@ -38,14 +39,20 @@ _PATHS: Final = [
     "$.eventMetadata.inclusionProbability",
     "$.groundTruthData.data",
     "$.groundTruthData.encoding",
+    "$.captureData.endpointInput.truncated",
+    "$.captureData.endpointInput.observedContentType",
+    "$.captureData.endpointOutput.truncated",
+    "$.captureData.endpointOutput.observedContentType",
 ]
 
 _EXTRACT: Final = """
 WITH valid AS (SELECT CASE WHEN json_valid(text) THEN text END AS doc FROM lines),
 found AS (SELECT doc, json_type(doc) AS type, json_extract_string(doc, $paths) AS x FROM valid),
 named AS (
-    SELECT doc, type, x[1] AS input, upper(x[2]) AS input_encoding, coalesce(x[3], x[5]) AS output,
-        upper(CASE WHEN x[3] IS NULL THEN x[6] ELSE x[4] END) AS output_encoding, x[7] AS event_id,
+    SELECT doc, type, x[1] AS input, CASE WHEN x[13] = 'true' THEN $cut ELSE upper(x[2]) END AS input_encoding,
+        x[14] AS input_type, coalesce(x[3], x[5]) AS output,
+        CASE WHEN x[3] IS NULL THEN upper(x[6]) WHEN x[15] = 'true' THEN $cut ELSE upper(x[4]) END AS output_encoding,
+        x[16] AS output_type, x[7] AS event_id,
         coalesce(x[8], x[7]) AS id, try_cast(x[9] AS TIMESTAMPTZ) AS any_time, x[9] AS spelled_time,
         CASE WHEN isfinite(any_time) THEN any_time END AS time,
         try_cast(x[10] AS DOUBLE) AS probability, x[10] IS NOT NULL AS sampled,
@@ -134,7 +141,7 @@ def told(lines: Lines, source: Captured, records: Records, work: Work) -> pa.Rec
     """What each line holds; of those that are broken or outside the window only the account is kept."""
     whole = source.preprocess is not None
     table = parts(pa.table({"text": lines.text}))
-    params = {"paths": _PATHS, "timed": source.window is not None}
+    params = {"paths": _PATHS, "timed": source.window is not None, "cut": CUT}
     found = ask(work.connection, _EXTRACT, params, lines=table).combine_chunks()
     reason = found["reason"].combine_chunks()
     good = reason.is_null().to_numpy(zero_copy_only=False)
@@ -154,9 +161,21 @@ def told(lines: Lines, source: Captured, records: Records, work: Work) -> pa.Rec
         found.schema.get_field_index("time"), "time", found["time"].cast(pa.timestamp("us", "UTC"))
     ).filter(pa.array(good))
     if not whole:
+        found = _readable(found, source)
         _widths(found, records)
     records.labelled |= found["label"].null_count < found.num_rows
     return found.combine_chunks().to_batches()[0] if found.num_rows else pa.RecordBatch.from_pylist([], found.schema)
+
+
+def _readable(found: pa.Table, source: Captured) -> pa.Table:
+    """The records with what can be read of bodies that were kept as bytes."""
+    for side in ("input", "output"):
+        names = (side, f"{side}_encoding", f"{side}_type")
+        data, encoding, content_type = (found[name].combine_chunks() for name in names)
+        data, encoding = read_bodies(data, encoding, content_type, source.shapes.get(side))
+        found = found.set_column(found.schema.get_field_index(side), side, data)
+        found = found.set_column(found.schema.get_field_index(names[1]), names[1], encoding)
+    return found.drop_columns(["input_type", "output_type"])
 
 
 def _inside(time: pa.Array, window: Window) -> npt.NDArray[np.bool_]:

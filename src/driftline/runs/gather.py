@@ -119,6 +119,7 @@ def _predictions(
         sides=job.spec.sides,
         output_last=job.spec.output_last,
         preprocess=None if job.spec.preprocess is None else Path(job.spec.preprocess),
+        shapes=job.endpoint.payloads,
     )
     answers = None
     if job.needs_labels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from driftline.runs.baseline import build, load, save
 from driftline.runs.evaluate import Outcome, Question, evaluate, same_kind
 from driftline.runs.report import REPORT, About, Inputs, inputs_told, report_files
 from driftline.runs.source import Format, captured_in, data_files, ending_of, labels_for, resolve
-from driftline.schema import ProblemType
+from driftline.schema import ProblemType, Shape
 from driftline.windows import Window
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -50,6 +50,8 @@ class Source:
     preprocess: Path | None = None
     sides: tuple[Side, ...] | None = None
     """Of captured records: which payloads become columns; None: as `Captured` says."""
+    shapes: Mapping[Side, Shape] = field(default_factory=dict)
+    """Of captured records: how rows lie in the payloads of a side, where that is not to be guessed."""
 
     def found(self, names: tuple[str, ...] | None = None) -> Files | Captured:
         """The source; `names` are those of CSV columns that have none of their own."""
@@ -57,12 +59,13 @@ class Source:
         if isinstance(source, Captured):
             paths = source.paths if self.window is None else captured_in(source.paths, self.window)
             return replace(
-                source, paths=paths, window=self.window, names=names, preprocess=self.preprocess, sides=self.sides
-            )
-        if self.window is not None or self.preprocess is not None or self.sides is not None:
+                source, paths=paths, window=self.window, names=names, preprocess=self.preprocess, sides=self.sides,
+                shapes=self.shapes,
+            )  # fmt: skip
+        if self.window is not None or self.preprocess is not None or self.sides is not None or self.shapes:
             raise InputError(
                 f"{self.path} is a dataset, not captured records: it has no times for a window, no records for a "
-                f"preprocess script, and no input or output; leave out --window, --preprocess and --sides"
+                f"preprocess script, and no input or output; leave out --window, --preprocess, --sides and --payload"
             )
         return source
 

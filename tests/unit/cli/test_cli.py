@@ -289,3 +289,16 @@ def test_a_worker_prints_every_run_as_a_line_of_json(home: Path) -> None:
     assert len(lines) == 3
     assert {line["reason"] for line in lines} == {"no data: the window has no rows"}
     assert all(line["alarms"] == [] for line in lines)
+
+
+def test_the_shape_of_payloads_can_be_said(home: Path) -> None:
+    with Capture("baskets", home / "objects", clock=lambda: HOUR) as capture:
+        for i in range(50):
+            asked = json.dumps({"basket": [{"sku": i}, {"sku": i + 1}]})
+            capture.log(asked, "0.5", request_content_type="application/json", response_content_type="text/html")
+    built = ["baseline", "data-quality", home / "objects" / "captured", "--output", home / "baskets", "--json"]
+    said = ["--payload", "input=document", "--payload", "output=csv"]
+    assert json.loads(driftline(*built, *said).output)["rows"] == 50
+    refused = driftline(*built, "--payload", "input=basket")
+    assert refused.exit_code == 2
+    assert "'input=basket' is not input=SHAPE or output=SHAPE" in refused.output

@@ -1,6 +1,6 @@
 /* The inner loops of states, compiled, in one file so that the compiler may inline them all.
  *
- * They give the same bits as driftline/kernels/reference.py, which says what they mean.
+ * They give the same bits as driftline/kernels/reference.py and texts.py, which say what they mean.
  * An Accumulator takes in numbers in any order and keeps them in a hash table of buckets. While every bucket is one
  * value (shift 0), the table is all there is. Once there are more values than it may hold, buckets are made wider, and
  * from then on two more things are kept per row: exact sums (one 128-bit integer for each exponent, so that no addition
@@ -707,7 +707,7 @@ static PyObject *hash_strings(PyObject *Py_UNUSED(module), PyObject *arguments) 
     return answer;
 }
 
-/* How a text is spelled: 0 string, 1 integral, 2 fractional, 3 boolean; the patterns are those of reference.py. */
+/* How a text is spelled: 0 string, 1 integral, 2 fractional, 3 boolean; the patterns are those of texts.py. */
 static uint8_t spelling(const uint8_t *text, int64_t n) {
     int64_t at = 0, digits;
     if (n == 4 && !memcmp(text, "true", 4)) return 3;

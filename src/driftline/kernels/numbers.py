@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from driftline.kernels import distinct, reference
+from driftline.kernels import distinct, texts
 from driftline.kernels.distinct import Registers
 from driftline.kernels.in_numpy import Buffer, InNumPy, Kept, valid
 from driftline.kernels.reference import Buckets, Ints, Keys, hash_keys
@@ -104,10 +104,10 @@ def in_numpy() -> Iterator[None]:
 
 
 def hash_strings(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> Keys:
-    """A 64-bit hash of each string `data[offsets[i]:offsets[i + 1]]`, as `reference.hash_strings` says."""
+    """A 64-bit hash of each string `data[offsets[i]:offsets[i + 1]]`, as `texts.hash_strings` says."""
     if compiled():
         return np.frombuffer(_native.hash_strings(data, np.ascontiguousarray(offsets)), np.uint64)
-    return reference.hash_strings(data, offsets)
+    return texts.hash_strings(data, offsets)
 
 
 def registers_of(hashes: Keys) -> Registers:
@@ -117,11 +117,11 @@ def registers_of(hashes: Keys) -> Registers:
     return distinct.registers_of(hashes)
 
 
-def spellings(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8] | None:
-    """How each string is spelled: 0 string, 1 integral, 2 fractional, 3 boolean; None without the compiled kernel."""
-    if not compiled():
-        return None
-    return np.frombuffer(_native.spellings(data, np.ascontiguousarray(offsets)), np.uint8)
+def spellings(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """How each string is spelled, as `texts.spellings` says."""
+    if compiled():
+        return np.frombuffer(_native.spellings(data, np.ascontiguousarray(offsets)), np.uint8)
+    return texts.spellings(data, offsets)
 
 
 def count_codes(sort: str, codes: Buffer, validity: Buffer | None, offset: int, length: int, size: int) -> Ints:

@@ -1,4 +1,4 @@
-"""The inner loops of states in NumPy: exact sums, bit buckets and the hash of strings.
+"""The inner loops of states in NumPy: exact sums, bit buckets and the hash of numbers; those of texts are in `texts`.
 
 Nothing here rounds: a sum is an integer in units of 2^-1074, the smallest float64, so every order and every split of
 the same rows gives the same integer. A compiled kernel may replace this module as long as it gives the same bits.
@@ -267,61 +267,18 @@ def union(a: Buckets, b: Buckets, limit: int) -> Buckets:
     return collapse(Buckets(shift, keys[order], np.concatenate((a.counts, b.counts))[order], weights), limit)
 
 
-# -- the hash of strings ---------------------------------------------------------------------------------------------
+# -- the hash of numbers ----------------------------------------------------------------------------------------------
 
-_BASE: Final = 0x9E3779B97F4A7C15
-_WORDS: Final = 1 << 16  # words that are hashed at once
-
-
-def hash_strings(data: npt.NDArray[np.uint8], offsets: Ints) -> Keys:
-    """A 64-bit hash of each string `data[offsets[i]:offsets[i + 1]]`; the same in every process and version.
-
-    A string is read as little-endian words of eight bytes, the last filled with zeros. Every word goes through the
-    finalizer of SplitMix64; the results are the coefficients of a polynomial at a fixed odd place modulo 2^64, to
-    which the length and the place are added; the finalizer once more.
-    """
-    lengths = np.diff(offsets)
-    words = (lengths + 7) >> 3
-    ends = np.append(0, np.cumsum(words))
-    powers = _powers(int(words.max(initial=0)))
-    hashes = np.zeros(len(lengths), np.uint64)
-    first = 0
-    while first < len(lengths):
-        last = max(first + 1, int(np.searchsorted(ends, ends[first] + _WORDS, side="right")) - 1)
-        filled = np.flatnonzero(words[first:last]) + first
-        if len(filled):
-            span = data[offsets[first] : offsets[last]]
-            terms = _terms(span, offsets[filled] - offsets[first], lengths[filled], powers)
-            hashes[filled] = np.add.reduceat(terms, ends[filled] - ends[first])
-        first = last
-    return _mixed(hashes + (lengths.astype(np.uint64) + np.uint64(_BASE)))
+BASE: Final = 0x9E3779B97F4A7C15
 
 
 def hash_keys(keys: Keys) -> Keys:
     """A 64-bit hash of each order key."""
-    return _mixed(keys + np.uint64(_BASE))
+    return mixed(keys + np.uint64(BASE))
 
 
-def _terms(data: npt.NDArray[np.uint8], begins: Ints, lengths: Ints, powers: Keys) -> Keys:
-    """The terms of the polynomials of some strings, none of them empty, one after the other."""
-    words = (lengths + 7) >> 3
-    string = np.repeat(np.arange(len(words)), words)
-    place = np.arange(len(string)) - (np.cumsum(words) - words)[string]
-    padded = np.append(data, np.zeros(8, np.uint8))
-    anywhere: Keys = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))
-    unused = np.maximum(8 - (lengths[string] - 8 * place), 0).astype(np.uint64)  # bytes behind the string's end
-    word = anywhere[begins[string] + 8 * place] & (np.uint64(2**64 - 1) >> (np.uint64(8) * unused))
-    terms: Keys = _mixed(word ^ np.uint64(_BASE)) * powers[place]
-    return terms
-
-
-def _powers(count: int) -> Keys:
-    powers: Keys = np.full(count, _BASE, np.uint64)
-    powers[:1] = 1
-    return np.multiply.accumulate(powers)
-
-
-def _mixed(hashes: Keys) -> Keys:
+def mixed(hashes: Keys) -> Keys:
+    """The finalizer of SplitMix64."""
     hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return hashes ^ (hashes >> np.uint64(31))

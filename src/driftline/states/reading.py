@@ -35,8 +35,6 @@ _SORTS: Final = {
     pa.float32(): "f",
     pa.float64(): "d",
 }
-_NUMBER: Final = r"^[-+]? ?[0-9]+((\.[0-9]+)?([Ee][-+]?[0-9]+)?)$"
-_INTEGRAL: Final = r"^[-+]? ?[0-9]+$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +257,7 @@ class Spelled:
     def of(cls, distinct: pa.Array) -> Spelled:
         """The spellings of texts without null."""
         told = spellings(*lying_strings(distinct))
-        if told is None:
-            number = _mask(pc.match_substring_regex(distinct, _NUMBER))
-            integral = _mask(pc.match_substring_regex(distinct, _INTEGRAL))
-            boolean = _mask(pc.is_in(distinct, value_set=pa.array(["true", "false"], distinct.type)))
-        else:
-            number, integral, boolean = (told == 1) | (told == 2), told == 1, told == 3
+        number, integral, boolean = (told == 1) | (told == 2), told == 1, told == 3
         values = np.empty(0, np.float64)
         if number.any():
             numbers = distinct.filter(pa.array(number))

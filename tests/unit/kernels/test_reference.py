@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 
 from driftline.kernels.reference import (
     Buckets,
-    Keys,
     collapse,
     exact_square_sum,
     exact_sum,
     exact_sums,
-    hash_strings,
     numbers_of,
     order_keys,
 )
@@ -72,47 +70,3 @@ def test_the_shift_is_the_least_that_leaves_few_enough_buckets(drawn: list[int],
     assert buckets.counts.tolist() == [sum(key >> buckets.shift == one for key in drawn) for one in sorted(used)]
     assert len(used) <= limit
     assert buckets.shift == 0 or len({key >> (buckets.shift - 1) for key in drawn}) > limit
-
-
-def hashes(texts: list[str]) -> Keys:
-    raw = [text.encode() for text in texts]
-    offsets = np.cumsum([0, *map(len, raw)])
-    return hash_strings(np.frombuffer(b"".join(raw), np.uint8), offsets)
-
-
-def test_the_hash_of_a_string_never_changes() -> None:
-    assert [hex(h) for h in hashes(["", "a", "driftline", "ü" * 20]).tolist()] == [
-        "0xe220a8397b1dcdaf",
-        "0x5cef58234477ecd5",
-        "0xc612bfc06fa69d32",
-        "0xa146dc5d1f68f4e9",
-    ]
-
-
-@settings(deadline=None)
-@given(st.lists(st.text(max_size=20), max_size=12))
-def test_the_hash_depends_on_the_string_alone(texts: list[str]) -> None:
-    assert hashes(texts).tolist() == [int(hashes([text])[0]) for text in texts]
-
-
-@pytest.mark.parametrize(
-    "texts",
-    [
-        [f"id-{i}" for i in range(50_000)],
-        [f"{i:08d}{i % 7:08d}" for i in range(50_000)],
-        ["x" * i for i in range(2_000)],
-        [f"{a}aaaaaaa{b}aaaaaaa" for a in "abcdefghijklmnopqrst" for b in "abcdefghijklmnopqrst"],
-        ["\0" * i for i in range(100)],
-    ],
-    ids=["numbered", "fixed width", "lengths", "words", "zero bytes"],
-)
-def test_similar_strings_get_unlike_hashes(texts: list[str]) -> None:
-    h = hashes(texts)
-    assert len(np.unique(h)) == len(texts)
-    ones = np.mean((h[:, None] >> np.arange(56, 64, dtype=np.uint64)) & np.uint64(1), axis=0)
-    assert np.abs(ones - 0.5).max() < 3 / np.sqrt(len(texts))
-
-
-def test_a_long_text_is_hashed_beside_short_ones() -> None:
-    texts = ["a", "b" * 1_000_003, "", "c"]
-    assert hashes(texts).tolist() == [int(hashes([text])[0]) for text in texts]

@@ -242,6 +242,15 @@ class Capture:
         """What became of the requests since this process began to capture."""
         return self._buffer.total()
 
+    def metrics(self) -> str:
+        """The counters of every endpoint and variant, and what is in force, in the text format of Prometheus."""
+        from driftline.capture.metrics import Family, counted, exposition
+
+        shares = [({"rule": rule}, share) for rule, share in self._sampler.in_force()]
+        told = "Share of the requests captured now, by rule."
+        in_force = Family("driftline_capture_sampling_probability", "gauge", told, shares)
+        return exposition([*counted(self._buffer.totals()), in_force])
+
     def flush(self, timeout_s: float = _EXIT_S) -> bool:
         """Close the open files and store them; whether everything so far is in the store."""
         return self._order(Order(), timeout_s)

@@ -175,6 +175,11 @@ class Sampler:
         """Whether any rule might choose the request."""
         return self._possible == _SPACE or id_hash(join_id) < self._possible
 
+    def in_force(self) -> list[tuple[str, float]]:
+        """The share of each rule, by its number, as the limit has it now, and last the one where no rule matches."""
+        numbered = [(str(number), share.probability) for number, (_, share) in enumerate(self._rules, 1)]
+        return [*numbered, ("default", self._default.probability)]
+
     def choose(self, join_id: str, facts: Facts | None = None, *, errors: bool = True) -> Choice:
         """The decision for the request, before its answer is known.
 

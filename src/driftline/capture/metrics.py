@@ -1,0 +1,67 @@
+"""What a capture counts, as Prometheus reads it: text exposition format 0.0.4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from driftline.capture.counters import Counters
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Family(NamedTuple):
+    """One metric: its samples by their labels."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    samples: Iterable[tuple[Mapping[str, str], float]]
+
+
+def exposition(families: Iterable[Family]) -> str:
+    """The families as text; a family without samples is left out.
+
+    >>> print(exposition([Family("asked_total", "counter", "Asked.", [({"endpoint": 'a"b'}, 2)])]), end="")
+    # HELP asked_total Asked.
+    # TYPE asked_total counter
+    asked_total{endpoint="a\\"b"} 2
+    """
+    lines: list[str] = []
+    for family in families:
+        samples = [f"{family.name}{_labels(labels)} {_number(value)}" for labels, value in family.samples]
+        if samples:
+            about = family.help.replace("\\", r"\\").replace("\n", r"\n")
+            lines += (f"# HELP {family.name} {about}", f"# TYPE {family.name} {family.kind}", *samples)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def counted(totals: Mapping[tuple[str, str], Counters]) -> list[Family]:
+    """The counters of every endpoint and variant."""
+    of = [({"endpoint": endpoint, "variant": variant}, counters) for (endpoint, variant), counters in totals.items()]
+    lost = [({**own, "reason": reason}, count) for own, c in of for reason, count in sorted(c.dropped.items())]
+    withheld = [({**own, "reason": reason}, count) for own, c in of for reason, count in sorted(c.withheld.items())]
+    return [
+        Family("driftline_capture_seen_total", "counter", "Requests seen.", [(own, c.seen) for own, c in of]),
+        Family("driftline_capture_sampled_total", "counter", "Requests chosen.", [(own, c.sampled) for own, c in of]),
+        Family("driftline_capture_written_total", "counter", "Records stored.", [(own, c.written) for own, c in of]),
+        Family("driftline_capture_dropped_total", "counter", "Requests chosen and lost, by reason.", lost),
+        Family("driftline_capture_withheld_total", "counter", "Left out by a privacy policy, by reason.", withheld),
+        Family("driftline_capture_pending", "gauge", "Chosen, on their way.", [(own, c.pending) for own, c in of]),
+    ]
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    text = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return text.encode(errors="replace").decode()
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else repr(float(value))

@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 from driftline.dataset.dataset import Dataset, Join, Progress, Table
 from driftline.dataset.duck import MEMORY_LIMIT
 from driftline.engines.engine import Folded
+from driftline.engines.foldings import Foldings, Parts
 from driftline.engines.joined import ordered, streamed
-from driftline.engines.tasks import Parts, Reader, tasks
+from driftline.engines.tasks import Reader, tasks
 from driftline.states.state import Plan, States
 
 T = TypeVar("T")
@@ -59,16 +60,14 @@ class LocalEngine:
         self, plan: Plan, table: Table, spans: Sequence[tuple[int, int]], progress: Progress | None = None
     ) -> list[States]:
         """The states of the rows of each span [start, end), in one reading; spans may overlap."""
-        states: list[Parts] = [{s: s.empty() for s in plan} for _ in spans]
-        reader = Reader()
+        reader, foldings = Reader(), Foldings()
         done = 0
-        for task, parts in self._each(lambda task: task.run(spans, reader), tasks(plan, table, self._workers)):
-            for span, part in parts.items():
-                _merge(states[span], part)
+        for task, _ in self._each(lambda task: task.fold(spans, reader, foldings), tasks(plan, table, self._workers)):
             done += task.rows * len(task.bundle.summaries)
             if progress is not None:
                 progress(done // len(plan), table.rows)
-        return [States(part) for part in states]
+        found = foldings.states()
+        return [States({s: s.empty() for s in plan} | found.get(span, {})) for span in range(len(spans))]
 
     def _fold_join(self, plan: Plan, dataset: Join, progress: Progress | None) -> Folded:
         states: Parts = {s: s.empty() for s in plan}

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftline import __version__, errors
-from driftline.engines.tasks import Parts, Reader, Span, Task
+from driftline.engines.foldings import Parts
+from driftline.engines.tasks import Reader, Span, Task
 from driftline.errors import DriftlineError, InputError
 from driftline.states.state import AnySummary
 

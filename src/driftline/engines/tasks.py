@@ -7,8 +7,9 @@ its own overhead nor larger than memory. A file is read only as it was when the 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -18,17 +19,18 @@ import pyarrow.parquet as pq
 from driftline.dataset.dataset import Table
 from driftline.dataset.decode_parquet import opened
 from driftline.engines.columns import Columns
+from driftline.engines.foldings import Foldings, Parts
 from driftline.errors import Corrupt, InputError, Unavailable
 from driftline.schema import PROBABILITY
-from driftline.states.folding import Folding, folding
+from driftline.states.folding import Folding
 from driftline.states.state import AnySummary, Plan
 
-SLICE: Final = 1 << 17
-"""Rows of one batch."""
+SLICE: Final = 1 << 15
+"""Rows of one batch: few enough that a column of them stays in a core's own cache."""
 ROWS: Final = 1 << 20
 """Rows of one task; a larger row group is still one task."""
-VALUES: Final = 8 * ROWS
-"""Values (rows times columns) of one task."""
+VALUES: Final = 2 * ROWS
+"""Values (rows times columns) of one task. A reader holds about a megabyte for each column that it reads."""
 _LEAST: Final = ROWS
 """It has fewer where more tasks keep more workers busy, but not fewer than this."""
 _BYTES: Final = 1 << 26
@@ -36,7 +38,6 @@ _BYTES: Final = 1 << 26
 _FILES: Final = 512
 """A task reads no more files than this: opening them takes longer than reading their few rows."""
 
-Parts: TypeAlias = dict[AnySummary, Any]
 Span: TypeAlias = tuple[int, int]
 
 
@@ -78,10 +79,16 @@ class Task:
     @property
     def rows(self) -> int:
         """How many rows it reads."""
-        return sum(piece.rows for piece in self.pieces)
+        return _rows(self.pieces)
 
     def run(self, spans: Sequence[Span], reader: Reader) -> dict[int, Parts]:
-        """The states of its rows, by the spans that they fall into.
+        """The states of its rows, by the spans that they fall into. Raises as `fold`."""
+        foldings = Foldings()
+        self.fold(spans, reader, foldings)
+        return foldings.states()
+
+    def fold(self, spans: Sequence[Span], reader: Reader, foldings: Foldings) -> None:
+        """Take its rows into the foldings of the spans that they fall into.
 
         Raises:
             InputError: a column cannot be summarised.
@@ -89,16 +96,13 @@ class Task:
             Unavailable: a file vanished or changed.
         """
         met = [(i, span) for i, span in enumerate(spans) if span[0] < self.start + self.rows and self.start < span[1]]
-        found: dict[int, dict[AnySummary, Folding[Any]]] = {}
         at = self.start
-        for path, batch in _together(self._batches(reader)):
-            for span, part in _cut(batch, at, met):
-                if span not in found:
-                    found[span] = {summary: folding(summary) for summary in self.bundle.summaries}
-                for each in found[span].values():
-                    _add(each, part, path)
-            at += batch.num_rows
-        return {span: {summary: each.state() for summary, each in parts.items()} for span, parts in found.items()}
+        with foldings.lent(self.bundle.summaries) as of_span:
+            for path, batch in _together(self._batches(reader)):
+                for span, part in _cut(batch, at, met):
+                    for each in of_span(span):
+                        _add(each, part, path)
+                at += batch.num_rows
 
     def _batches(self, reader: Reader) -> Iterator[tuple[Path, pa.RecordBatch]]:
         for piece in self.pieces:
@@ -161,28 +165,47 @@ def _repeated(file: pq.ParquetFile) -> list[str]:
 
 
 def tasks(plan: Plan, table: Table, workers: int, rows: int = ROWS, values: int = VALUES) -> Iterator[Task]:
-    """The tasks that fold the plan over the table, in the order of its rows, each of about so many rows and values.
+    """The tasks that fold the plan over the table, each of about so many rows and values.
+
+    They come in the order of the rows, but within a file bundle by bundle: whoever folds them can keep what a bundle's
+    summaries have taken in from one to the next.
 
     Raises:
         InputError: a file lacks a column of the plan, or holds values of another kind there than the files before it.
         Unavailable: a file vanished, or the files hold other rows than the table says.
     """
     bundles = _Bundles(plan, table.rows, workers, values)
+    start = 0
+    runs = _runs(pieces(table, Columns(column for summary in plan for column in summary.columns), rows), rows)
+    for _, of_file in groupby(runs, key=lambda run: run[0].path):
+        same = list(of_file)
+        starts = list(accumulate(map(_rows, same), initial=start))
+        for bundle in bundles.of(max(map(_rows, same))):
+            yield from (Task(run, at, bundle) for run, at in zip(same, starts, strict=False))
+        start = starts[-1]
+    if start != table.rows:
+        raise Unavailable(
+            f"the files hold {start:,} rows, and held {table.rows:,} when they were counted: one "
+            f"of them changed; run it again when nobody writes them"
+        )
+
+
+def _runs(found: Iterable[Piece], rows: int) -> Iterator[tuple[Piece, ...]]:
+    """Consecutive pieces that are read together."""
     run: list[Piece] = []
-    start = length = 0
-    for piece in pieces(table, Columns(column for summary in plan for column in summary.columns), rows):
+    length = 0
+    for piece in found:
         if run and (length + piece.rows > rows or len(run) == _FILES):
-            yield from (Task(tuple(run), start, bundle) for bundle in bundles.of(length))
-            run, start, length = [], start + length, 0
+            yield tuple(run)
+            run, length = [], 0
         run.append(piece)
         length += piece.rows
     if run:
-        yield from (Task(tuple(run), start, bundle) for bundle in bundles.of(length))
-    if start + length != table.rows:
-        raise Unavailable(
-            f"the files hold {start + length:,} rows, and held {table.rows:,} when they were counted: one "
-            f"of them changed; run it again when nobody writes them"
-        )
+        yield tuple(run)
+
+
+def _rows(run: Iterable[Piece]) -> int:
+    return sum(piece.rows for piece in run)
 
 
 def pieces(table: Table, columns: Columns, rows: int) -> Iterator[Piece]:

@@ -653,18 +653,22 @@ static PyType_Spec accumulator_spec = {"driftline.kernels._native.Accumulator", 
 
 /* -- strings ---------------------------------------------------------------------------------------------------- */
 
-static uint64_t hash_bytes(const uint8_t *text, int64_t length) {
-    uint64_t hash = 0, power = 1, word;
-    int64_t rest = length;
-    for (; rest >= 8; rest -= 8, text += 8) {
+/* The bytes of a text from `text` on, at most eight, the rest zero; `end` is where the memory ends. */
+static inline uint64_t word_at(const uint8_t *text, int64_t length, const uint8_t *end) {
+    uint64_t word = 0;
+    if (__builtin_expect(end - text >= 8, 1)) {
         memcpy(&word, text, 8);
-        hash += mixed(word ^ GAMMA) * power;
-        power *= GAMMA;
+        return length >= 8 ? word : length ? word & (UINT64_MAX >> (64 - 8 * length)) : 0;
     }
-    if (rest) {
-        word = 0;
-        memcpy(&word, text, (size_t)rest);
-        hash += mixed(word ^ GAMMA) * power;
+    memcpy(&word, text, (size_t)(length < 8 ? length : 8));
+    return word;
+}
+
+static inline uint64_t hash_bytes(const uint8_t *text, int64_t length, const uint8_t *end) {
+    uint64_t hash = 0, power = 1;
+    for (int64_t rest = length; rest > 0; rest -= 8, text += 8) {
+        hash += mixed(word_at(text, rest, end) ^ GAMMA) * power;
+        power *= GAMMA;
     }
     return mixed(hash + (uint64_t)length + GAMMA);
 }
@@ -698,9 +702,9 @@ static PyObject *hash_strings(PyObject *Py_UNUSED(module), PyObject *arguments) 
     if (answer) {
         uint64_t *hashes = (uint64_t *)PyBytes_AsString(answer);
         const int64_t *at = strings.offsets.buf;
+        const uint8_t *data = strings.data.buf, *end = data + strings.data.len;
         Py_BEGIN_ALLOW_THREADS
-        for (Py_ssize_t i = 0; i < strings.count; i++)
-            hashes[i] = hash_bytes((const uint8_t *)strings.data.buf + at[i], at[i + 1] - at[i]);
+        for (Py_ssize_t i = 0; i < strings.count; i++) hashes[i] = hash_bytes(data + at[i], at[i + 1] - at[i], end);
         Py_END_ALLOW_THREADS
     }
     strings_done(&strings);
@@ -743,6 +747,95 @@ static PyObject *spellings(PyObject *Py_UNUSED(module), PyObject *arguments) {
         Py_END_ALLOW_THREADS
     }
     strings_done(&strings);
+    return answer;
+}
+
+/* Whether a word has a byte that no number is spelled with: a letter other than e and E, or none of ASCII. */
+static inline uint64_t no_number(uint64_t word) {
+    const uint64_t each = 0x0101010101010101ULL;
+    uint64_t other = (word | 0x20 * each) ^ 0x65 * each; /* zero where the byte is e or E */
+    uint64_t differs = (((other & 0x7F * each) + 0x7F * each) | other) & (0x80 * each);
+    return (((word << 1) & differs) | word) & (0x80 * each);
+}
+
+typedef struct { /* a sample of texts: rows by their spelling, and those that are looked at one by one */
+    int64_t kinds[4], chosen, numbers;
+    int64_t *rows, *numerals;
+} Sample;
+
+#define SAMPLE(type)                                                                                  \
+    do {                                                                                              \
+        const type *begins = (const type *)offsets + offset;                                          \
+        for (int64_t i = 0; i < length; i++) {                                                        \
+            int64_t at = offset + i, first = begins[i], last = begins[i + 1];                         \
+            if (valid && !((valid[at >> 3] >> (at & 7)) & 1)) continue;                               \
+            if (first < 0 || last < first || last > end - data) return -1;                            \
+            const int64_t n = last - first;                                                           \
+            int64_t rest = n;                                                                         \
+            const uint8_t *text = data + first;                                                       \
+            uint64_t hash = 0, power = 1, letters = 0;                                                \
+            for (const uint8_t *part = text; rest > 0; rest -= 8, part += 8) {                        \
+                uint64_t word = word_at(part, rest, end);                                             \
+                letters |= no_number(word);                                                           \
+                hash += mixed(word ^ GAMMA) * power;                                                  \
+                power *= GAMMA;                                                                       \
+            }                                                                                         \
+            hash = mixed(hash + (uint64_t)n + GAMMA);                                                 \
+            observe(registers, hash >> (64 - LOG_REGISTERS), rank_of(hash));                          \
+            int kind = letters && n != 4 && n != 5 ? 0 : spelling(text, n);                           \
+            sample->kinds[kind]++;                                                                    \
+            if (__builtin_expect(hash < bound, 0)) sample->rows[sample->chosen++] = i;                \
+            if (kind == 1 || kind == 2) sample->numerals[sample->numbers++] = i;                      \
+        }                                                                                             \
+    } while (0)
+
+static int sample_them(int wide, const void *offsets, const uint8_t *data, const uint8_t *end, const uint8_t *valid,
+                       int64_t offset, int64_t length, uint64_t bound, uint8_t *registers, Sample *sample) {
+    if (wide) SAMPLE(int64_t);
+    else SAMPLE(int32_t);
+    return 0;
+}
+
+static PyObject *sample_strings(PyObject *Py_UNUSED(module), PyObject *arguments) {
+    Py_buffer offsets, data, registers, valid = {0};
+    PyObject *mask, *answer = NULL;
+    Sample sample = {0};
+    long long offset, length, level;
+    int sort, failed = 0;
+    if (!PyArg_ParseTuple(arguments, "Cy*OLLLy*w*", &sort, &offsets, &mask, &offset, &length, &level, &data, &registers))
+        return NULL;
+    if (mask != Py_None && PyObject_GetBuffer(mask, &valid, PyBUF_SIMPLE) < 0) goto done;
+    const long long width = sort == 'q' ? 8 : 4;
+    if ((sort != 'q' && sort != 'i') || level < 1 || level > 63 || registers.len != REGISTERS || offset < 0 ||
+        length < 0 || (uintptr_t)offsets.buf % (uintptr_t)width || offset > offsets.len / width - 1 ||
+        length > offsets.len / width - 1 - offset || (valid.obj && (offset + length + 7) / 8 > valid.len)) {
+        PyErr_SetString(PyExc_ValueError, "not the offsets of so many texts, a level from 1 to 63, and all registers");
+        goto done;
+    }
+    sample.rows = malloc(sizeof(int64_t) * (size_t)(length + 1));
+    sample.numerals = malloc(sizeof(int64_t) * (size_t)(length + 1));
+    if (!sample.rows || !sample.numerals) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    const uint8_t *text = data.buf;
+    Py_BEGIN_ALLOW_THREADS
+    failed = sample_them(sort == 'q', offsets.buf, text, text + data.len, valid.buf, offset, length,
+                         1ULL << (64 - level), registers.buf, &sample) < 0;
+    Py_END_ALLOW_THREADS
+    if (failed) PyErr_SetString(PyExc_ValueError, "the offsets do not fit the bytes of the texts");
+    else
+        answer = Py_BuildValue("(LLLL)y#y#", (long long)sample.kinds[0], (long long)sample.kinds[1],
+                               (long long)sample.kinds[2], (long long)sample.kinds[3], (const char *)sample.rows,
+                               (Py_ssize_t)(sample.chosen * 8), (const char *)sample.numerals,
+                               (Py_ssize_t)(sample.numbers * 8));
+done:
+    free(sample.rows);
+    free(sample.numerals);
+    if (valid.obj) PyBuffer_Release(&valid);
+    PyBuffer_Release(&offsets);
+    PyBuffer_Release(&data);
+    PyBuffer_Release(&registers);
     return answer;
 }
 
@@ -820,6 +913,9 @@ static PyMethodDef functions[] = {
      "count_codes(sort, codes, validity, offset, length, size)\n\nHow often each code from 0 to size stands, as bytes."},
     {"hash_strings", hash_strings, METH_VARARGS,
      "hash_strings(data, offsets)\n\nThe 64-bit hashes of strings, as bytes."},
+    {"sample_strings", sample_strings, METH_VARARGS,
+     "sample_strings(sort, offsets, validity, offset, length, level, data, registers)\n\nHow many texts are spelled in "
+     "which way, which rows are of the level, and which are numbers; the hashes of all go into the registers."},
     {"spellings", spellings, METH_VARARGS,
      "spellings(data, offsets)\n\nHow strings are spelled, as bytes: 0 string, 1 integral, 2 fractional, 3 boolean."},
     {"registers_of", registers_of, METH_O, "registers_of(hashes)\n\nThe registers of values with these hashes."},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -122,6 +122,32 @@ def spellings(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> np
     if compiled():
         return np.frombuffer(_native.spellings(data, np.ascontiguousarray(offsets)), np.uint8)
     return texts.spellings(data, offsets)
+
+
+class Sampled(NamedTuple):
+    """What `sample_strings` saw of some texts."""
+
+    kinds: tuple[int, int, int, int]
+    """How many are spelled as a string, an integer, a fraction, a boolean."""
+    rows: Ints
+    """Those whose hash starts with enough zero bits."""
+    numerals: Ints
+    """Those that are spelled as a number."""
+
+
+def sample_strings(
+    offsets: tuple[str, Buffer, Buffer | None, int, int], level: int, data: Buffer, registers: bytearray
+) -> Sampled:
+    """Look at each text once: its spelling, and its hash, which goes into the registers. Only for the compiled kernel.
+
+    Args:
+        offsets: their sort (i or q), buffer and validity, the first row and the number of rows, as in Arrow's arrays.
+        level: from 1 on; the zero bits that the hash of a chosen text starts with.
+        data: the bytes of the texts.
+        registers: of all texts so far; changed.
+    """
+    kinds, rows, numerals = _native.sample_strings(*offsets, level, data, registers)
+    return Sampled(kinds, np.frombuffer(rows, np.int64), np.frombuffer(numerals, np.int64))
 
 
 def count_codes(sort: str, codes: Buffer, validity: Buffer | None, offset: int, length: int, size: int) -> Ints:

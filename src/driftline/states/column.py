@@ -6,7 +6,7 @@ Each part says its own error; rows, spellings and moments are exact.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,11 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from driftline.kernels.distinct import Registers, estimate
-from driftline.kernels.numbers import Accumulator, accumulator, count_codes, registers_of, united
+from driftline.kernels.distinct import SIZE, Registers, estimate
+from driftline.kernels.numbers import (
+    Accumulator,
+    accumulator,
+    compiled,
+    count_codes,
+    hash_strings,
+    registers_of,
+    sample_strings,
+    united,
+)
 from driftline.kernels.reference import Buckets, exact_sums, hash_keys, order_keys
 from driftline.states.counts import CountsState
-from driftline.states.frequent import FrequentState
+from driftline.states.frequent import FrequentState, of_level
 from driftline.states.histogram import LIMIT, HistogramState
 from driftline.states.moments import MomentsState
 from driftline.states.packing import checked_registers, packed, unpacked
@@ -31,6 +40,8 @@ from driftline.states.reading import (
     column_of,
     is_fractional,
     is_text,
+    lying_strings,
+    lying_texts,
     number_column,
     plain,
     read,
@@ -145,6 +156,7 @@ class ColumnFolding:
         self._accumulators: dict[int, Accumulator] = {}  # by the weight of the rows, as the counts are
         self._counts: dict[int, Counter[str]] = defaultdict(Counter)
         self._texts: _Texts | None = None
+        self._many: dict[int, _Many] = {}  # by the weight of the rows
 
     def add(self, batch: pa.RecordBatch, /) -> None:
         """Take in the rows of `batch`."""
@@ -162,9 +174,12 @@ class ColumnFolding:
         elif is_text(kind):
             level = 0 if self._state.values is None else self._state.values.level
             if level:
-                self._sample(column.drop_null(), level, scale)
+                self._sample(column, level, scale)
             else:
-                self._count(column.dictionary_encode(), scale)
+                encoded = column.dictionary_encode()
+                self._count(encoded, scale)
+                if len(encoded.dictionary) > LIMIT:
+                    self._close_texts()  # from now on, most need not be looked at one by one
         elif pa.types.is_boolean(kind):
             counts["boolean"] += len(column) - null
             counts["true"] += column.true_count
@@ -177,6 +192,8 @@ class ColumnFolding:
     def state(self) -> ColumnState:
         """The state of all rows so far."""
         self._close_texts()
+        for scale in list(self._many):
+            self._close_many(scale)
         state = self._state
         for scale, counts in self._counts.items():
             kinds = CountsState(**{sort: Count(counts[sort], counts[sort] * scale) for sort in _SORTS if counts[sort]})
@@ -212,10 +229,16 @@ class ColumnFolding:
 
     def _sample(self, texts: pa.Array, level: int, scale: int) -> None:
         """Take in texts of a column that has so many that only those of this level count one by one."""
-        spelled = Spelled.of(texts)
-        self._accumulate(Typed("d", pa.py_buffer(spelled.values), None, 0, len(spelled.values)), scale)
-        kinds = spelled.kinds_of_rows(scale)
-        values = FrequentState.of_texts(texts, level, scale)
+        many = self._many.get(scale) or self._many.setdefault(scale, _Many(scale))
+        numerals = many.add(texts, level)
+        if len(numerals):
+            values = Spelled.of(numerals).values
+            self._accumulate(Typed("d", pa.py_buffer(values), None, 0, len(values)), scale)
+        if many.entries > _ENTRIES:
+            self._close_many(scale)
+
+    def _close_many(self, scale: int) -> None:
+        kinds, values = self._many.pop(scale).state()
         self._state = self._state.merge(ColumnState(kinds=kinds, values=values))
 
     def _close_texts(self) -> None:
@@ -251,6 +274,46 @@ class _Texts:
         counts = np.zeros(len(whole.dictionary), np.int64)
         np.add.at(counts, whole.indices.to_numpy(zero_copy_only=False), np.concatenate(self.counts))
         return Tally(whole.dictionary, counts, counts * self.scale)
+
+
+@dataclass(slots=True)
+class _Many:
+    """Texts of which only a sample is kept one by one, all of one weight."""
+
+    scale: int
+    level: int = 0
+    entries: int = 0
+    kinds: CountsState = field(default_factory=CountsState)
+    sampled: list[pa.Array] = field(default_factory=list)
+    registers: bytearray = field(default_factory=lambda: bytearray(SIZE))
+
+    def add(self, texts: pa.Array, level: int) -> pa.Array:
+        """Take in the texts; gives those that are spelled as numbers."""
+        chosen, numerals, counts = self._looked_at(texts, level)
+        self.level = max(self.level, level)
+        self.sampled.append(chosen)
+        self.entries += len(chosen)
+        sorts = zip(("string", "integral", "fractional", "boolean"), counts, strict=True)
+        self.kinds = self.kinds.merge(CountsState(**{sort: Count(n, n * self.scale) for sort, n in sorts}))
+        return numerals
+
+    def _looked_at(self, texts: pa.Array, level: int) -> tuple[pa.Array, pa.Array, Sequence[int]]:
+        if compiled():
+            offsets, data = lying_texts(texts)
+            found = sample_strings(offsets, level, data, self.registers)
+            return texts.take(pa.array(found.rows)), texts.take(pa.array(found.numerals)), found.kinds
+        texts = texts.drop_null()
+        hashes, spelled = hash_strings(*lying_strings(texts)), Spelled.of(texts)
+        self.registers[:] = np.maximum(np.frombuffer(self.registers, np.uint8), registers_of(hashes)).tobytes()
+        return texts.filter(pa.array(of_level(hashes, level))), texts.filter(pa.array(spelled.number)), spelled.counts
+
+    def state(self) -> tuple[CountsState, FrequentState]:
+        """What was taken in. It merges with a state of its level as if that had been kept of all texts."""
+        texts = pa.concat_arrays(self.sampled).dictionary_encode()
+        counts = np.bincount(texts.indices.to_numpy(zero_copy_only=False), minlength=len(texts.dictionary))
+        return self.kinds, FrequentState.of_sample(
+            Tally(texts.dictionary, counts.astype(np.int64), counts * self.scale), self.level, bytes(self.registers)
+        )
 
 
 def _common(weights: Weights | None) -> int | None:

@@ -87,16 +87,10 @@ class FrequentState:
         return cls(level, counted, limit, checked_registers(registers, level > 0))
 
     @classmethod
-    def of_texts(cls, texts: pa.Array, level: int, scale: int, limit: int = LIMIT) -> FrequentState:
-        """The state of many texts without null, of which only those of `level` (at least 1) need to be kept.
-
-        It merges with a state of that level as if it had kept more: only few of the texts are looked at.
-        """
-        hashes = _hashes(texts)
-        few = texts.filter(pa.array(_zeros_at_least(hashes, level))).dictionary_encode()
-        counts = np.bincount(few.indices.to_numpy(zero_copy_only=False), minlength=len(few.dictionary)).astype(np.int64)
-        kept = cls.of_tally(Tally(few.dictionary, counts, counts * scale), limit)
-        return cls(max(level, kept.level), kept.values, limit, registers_of(hashes).tobytes())
+    def of_sample(cls, tally: Tally, level: int, registers: bytes, limit: int = LIMIT) -> FrequentState:
+        """The state of many texts of which only those of `level` (at least 1) were counted."""
+        kept = cls.of_tally(tally, limit)
+        return cls(max(level, kept.level), kept.values, limit, registers)
 
     @classmethod
     def of_tally(cls, tally: Tally, limit: int = LIMIT) -> FrequentState:
@@ -106,19 +100,20 @@ class FrequentState:
         if int(used.sum()) > limit:
             hashes = _hashes(tally.distinct)
             level, registers = _least_level(hashes[used], limit), registers_of(hashes[used]).tobytes()
-            used &= _zeros_at_least(hashes, level)
+            used &= of_level(hashes, level)
         distinct = tally.distinct.filter(pa.array(used)).to_pylist()
         pairs = zip(tally.counts[used].tolist(), tally.heavy[used].tolist(), strict=True)
         values = {value: Count(*pair) for value, pair in zip(distinct, pairs, strict=True)}
         return cls(level, values, limit, registers)
 
 
+def of_level(hashes: npt.NDArray[np.uint64], level: int) -> npt.NDArray[np.bool_]:
+    """Which of the hashes start with at least so many zero bits."""
+    return hashes < np.uint64(1 << (64 - level)) if level else np.ones(len(hashes), bool)
+
+
 def _hashes(values: pa.Array) -> npt.NDArray[np.uint64]:
     return hash_strings(*lying_strings(values))
-
-
-def _zeros_at_least(hashes: npt.NDArray[np.uint64], level: int) -> npt.NDArray[np.bool_]:
-    return hashes < np.uint64(1 << (64 - level)) if level else np.ones(len(hashes), bool)
 
 
 def _least_level(hashes: npt.NDArray[np.uint64], limit: int) -> int:
@@ -131,7 +126,7 @@ def _least_level(hashes: npt.NDArray[np.uint64], limit: int) -> int:
 
 def _kept(values: dict[str, Count], level: int) -> dict[str, Count]:
     names = list(values)
-    keep = _zeros_at_least(_hashes(pa.array(names, pa.large_string())), level)
+    keep = of_level(_hashes(pa.array(names, pa.large_string())), level)
     return {name: values[name] for name in _chosen(names, keep)}
 
 
@@ -139,7 +134,7 @@ def _thinned(values: dict[str, Count], limit: int) -> tuple[int, dict[str, Count
     names = list(values)
     hashes = _hashes(pa.array(names, pa.large_string()))
     level = _least_level(hashes, limit)
-    return level, {name: values[name] for name in _chosen(names, _zeros_at_least(hashes, level))}
+    return level, {name: values[name] for name in _chosen(names, of_level(hashes, level))}
 
 
 def _chosen(names: list[str], keep: npt.NDArray[np.bool_]) -> Iterable[str]:

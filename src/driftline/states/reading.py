@@ -265,12 +265,11 @@ class Spelled:
             values = np.array([float(text.replace(" ", "", 1)) for text in numbers.to_pylist()], np.float64)
         return cls(number, integral, boolean, values)
 
-    def kinds_of_rows(self, scale: int) -> CountsState:
-        """The rows by the spelling of their text, where each text is a row of this weight."""
-        sorts = {"integral": self.integral, "fractional": self.number & ~self.integral, "boolean": self.boolean}
-        counts = {sort: int(np.count_nonzero(mask)) for sort, mask in sorts.items()}
-        counts["string"] = len(self.number) - sum(counts.values())
-        return CountsState(**{sort: Count(n, n * scale) for sort, n in counts.items()})
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """How many texts are spelled as a string, an integer, a fraction, a boolean."""
+        number, integral, boolean = (int(np.count_nonzero(m)) for m in (self.number, self.integral, self.boolean))
+        return len(self.number) - number - boolean, integral, number - integral, boolean
 
     def kinds(self, missing: Count, tally: Tally) -> CountsState:
         """The rows by the spelling of their text."""
@@ -289,6 +288,14 @@ def lying_strings(texts: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[n
     _, offsets, data = texts.buffers()
     at = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     return np.frombuffer(data or b"", np.uint8), at
+
+
+def lying_texts(texts: pa.Array) -> tuple[tuple[str, pa.Buffer, pa.Buffer | None, int, int], pa.Buffer]:
+    """The offsets and the bytes of texts as they lie in memory, for the kernel."""
+    validity, offsets, data = texts.buffers()
+    sort = "q" if pa.types.is_large_string(texts.type) else "i"
+    validity = validity if texts.null_count else None
+    return (sort, offsets or pa.py_buffer(bytes(8)), validity, texts.offset, len(texts)), data or pa.py_buffer(b"")
 
 
 def texts_of(column: pa.Array, weights: Weights | None) -> Texts:

@@ -9,13 +9,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from driftline.kernels import numbers
+from driftline.kernels import numbers, texts
 from driftline.kernels.distinct import ERROR, SIZE, estimate, registers_of
 from driftline.kernels.in_numpy import InNumPy, Kept
 from driftline.kernels.numbers import Accumulator, Compiled
 from driftline.kernels.reference import UNIT, hash_keys
+from driftline.states.reading import lying_strings, lying_texts
 
 N = 40_000
 R = np.random.default_rng(3)
@@ -153,3 +155,63 @@ def test_the_error_of_estimates_is_the_stated_one() -> None:
 
 def test_no_values_are_no_values() -> None:
     assert estimate(np.zeros(SIZE, np.uint8)) == 0.0
+
+
+TEXTS = [
+    None,
+    "",
+    "7",
+    "-7.5",
+    "+ 3",
+    "1e5",
+    "true",
+    "false",
+    "True",
+    "e",
+    "E5",
+    "12a",
+    "ab",
+    "naïve",
+    "\u0661",
+    "1.",
+    "-",
+    "0" * 40,
+]
+TEXTS += [f"user-{i}" for i in range(500)] + [str(i) for i in range(300)] + ["x" * n for n in range(70)]
+
+
+@needs_compiled
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()], ids=str)
+@pytest.mark.parametrize("cut", [slice(None), slice(3, 700), slice(0, 0)], ids=["whole", "a slice", "nothing"])
+def test_texts_looked_at_once_are_what_they_are_looked_at_one_by_one(kind: pa.DataType, cut: slice) -> None:
+    column = pa.array(TEXTS, kind)[cut]
+    registers, level = bytearray(SIZE), 3
+    where, lying = lying_texts(column)
+    found = numbers.sample_strings(where, level, lying, registers)
+    rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    data, offsets = lying_strings(column.drop_null())
+    hashes, told = texts.hash_strings(data, offsets), texts.spellings(data, offsets)
+    assert found.rows.tolist() == rows[hashes < 2 ** (64 - level)].tolist()
+    assert found.numerals.tolist() == rows[(told == 1) | (told == 2)].tolist()
+    assert found.kinds == tuple(np.bincount(told, minlength=4))
+    assert registers == registers_of(hashes).tobytes()
+
+
+@needs_compiled
+@pytest.mark.parametrize("offsets", [[0, 5], [-1, 2], [2, 1], [0, 2**31 - 1]], ids=str)
+def test_texts_are_never_read_beyond_their_bytes(offsets: list[int]) -> None:
+    lying = ("i", np.array(offsets, np.int32), None, 0, 1)
+    with pytest.raises(ValueError, match="do not fit the bytes"):
+        numbers.sample_strings(lying, 1, b"text", bytearray(SIZE))
+
+
+@needs_compiled
+@pytest.mark.parametrize(
+    ("sort", "offset", "length", "level", "size"),
+    [("d", 0, 1, 1, SIZE), ("i", 0, 2, 1, SIZE), ("i", 2, 0, 1, SIZE), ("i", 0, 1, 0, SIZE), ("i", 0, 1, 1, 5)],
+)
+def test_what_does_not_describe_texts_is_refused(sort: str, offset: int, length: int, level: int, size: int) -> None:
+    with pytest.raises(ValueError, match="not the offsets of so many texts"):
+        numbers.sample_strings(
+            (sort, np.array([0, 4], np.int32), None, offset, length), level, b"text", bytearray(size)
+        )

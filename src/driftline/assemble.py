@@ -20,7 +20,7 @@ from driftline.dataset.dataset import Progress
 from driftline.engines.engine import Engine
 from driftline.engines.local import LocalEngine
 from driftline.errors import InputError
-from driftline.objects.directory import Directory
+from driftline.objects.places import store_at
 from driftline.objects.store import ObjectStore
 from driftline.runs.oneoff import Workshop
 from driftline.runs.run import Site
@@ -110,9 +110,8 @@ def opened(environ: Mapping[str, str] | None = None, clock: Clock = utc_now) -> 
 
 
 def store_of(settings: Settings) -> ObjectStore:
-    """The object store that the settings name. Raises InputError for one that this release cannot reach."""
-    if "://" in settings.objects:
-        raise InputError(
-            f"DRIFTLINE_OBJECTS={settings.objects!r} is a URL; this release keeps objects in a local folder only"
-        )
-    return Directory(Path(settings.objects))
+    """The object store that the settings name. Raises InputError for one that Driftline does not know."""
+    try:
+        return store_at(settings.objects)
+    except InputError as why:
+        raise InputError(f"DRIFTLINE_OBJECTS: {why}") from why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,24 +11,36 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from driftline.errors import Conflict, InputError, NotFound
-from driftline.objects.directory import Directory
+from driftline.objects.places import store_at
+from driftline.objects.remote import looked_at
 from driftline.objects.store import ObjectStore
+from driftline.objects.urls import is_url
 
 
-@pytest.fixture(params=["directory"])
+@pytest.fixture(params=["directory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    assert request.param == "directory"
-    return Directory(tmp_path / "objects")
+    if request.param == "s3":
+        return store_at(request.getfixturevalue("s3"))
+    return store_at(tmp_path / "objects")
 
 
 def keys(store: ObjectStore, prefix: str) -> list[str]:
     return [entry.key for entry in store.list(prefix)]
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"\x00\xff" * 500_000], ids=["empty", "one byte", "a megabyte"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", b"\x00\xff" * 500_000, os.urandom(20 << 20)],
+    ids=["empty", "one byte", "a megabyte", "in parts"],
+)
 def test_what_was_put_is_what_is_got(store: ObjectStore, data: bytes) -> None:
     store.put("a/b.bin", data)
     assert store.get("a/b.bin") == data
+    store.put("c", data, if_absent=True)
+    assert store.get("c") == data
+    with pytest.raises(Conflict, match="already there"):
+        store.put("c", b"other" * len(data), if_absent=True)
+    assert keys(store, "") == ["a/b.bin", "c"]
 
 
 def test_the_last_put_wins(store: ObjectStore) -> None:
@@ -76,14 +89,20 @@ def test_a_listing_holds_the_keys_with_the_prefix_in_byte_order(store: ObjectSto
     assert keys(store, "nothing/here") == []
 
 
+@pytest.mark.parametrize("where", ["directory", "s3"])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.sets(st.text("ab-~", min_size=1, max_size=3), min_size=1, max_size=6), prefix=st.text("ab-~/", max_size=3)
 )
 def test_a_listing_is_sorted_and_complete(
-    tmp_path_factory: pytest.TempPathFactory, names: set[str], prefix: str
+    request: pytest.FixtureRequest,
+    where: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    names: set[str],
+    prefix: str,
 ) -> None:
-    store = Directory(tmp_path_factory.mktemp("store"))
+    folder = tmp_path_factory.mktemp("store")
+    store = store_at(folder if where == "directory" else f"{request.getfixturevalue('s3')}/{folder.name}")
     written = {f"{name}/{name}" for name in names} | {f"{name}.x" for name in names}
     for key in written:
         store.put(key, b"")
@@ -118,7 +137,11 @@ def test_deleting_removes_the_object_and_may_be_repeated(store: ObjectStore) -> 
 
 def test_a_reader_finds_the_object_at_its_location(store: ObjectStore) -> None:
     store.put("a/b", b"x")
-    assert Path(store.location("a/b")).read_bytes() == b"x"
+    place = store.location("a/b")
+    if is_url(place):
+        assert looked_at(place).open().read() == b"x"
+    else:
+        assert Path(place).read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".", "a/./b", ".hidden", "a/.b", "a\0b"])

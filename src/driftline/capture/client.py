@@ -48,7 +48,7 @@ class Capture:
     Args:
         endpoint: the name of the endpoint, where none is named with the request; letters, digits, hyphens, dots,
             underscores.
-        store: a folder, or an object store.
+        store: a folder, a URL such as `s3://bucket/prefix`, or an object store.
         variant: which of the endpoint's models answers, where none is named with the request.
         sampling: the share of the requests that is captured, 0..1, chosen by a hash of the request's id; or a
             `Sampling`, with rules and a limit.
@@ -316,9 +316,9 @@ class Capture:
 
 def _store(store: ObjectStore | str | os.PathLike[str]) -> ObjectStore:
     if isinstance(store, (str, os.PathLike)):
-        from driftline.objects.directory import Directory
+        from driftline.objects.places import store_at
 
-        return Directory(store)
+        return store_at(store)
     return store
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from driftline.errors import Conflict, InputError, NotFound, Unavailable
+from driftline.objects.keys import checked
 from driftline.objects.store import Entry
 
 
@@ -97,12 +98,7 @@ class Directory:
 
     def _path(self, key: str) -> Path:
         path = str(self.root)
-        for part in key.split("/"):
-            if part.startswith(".") or not part or "\0" in part:
-                raise InputError(
-                    f"key {key!r} is not allowed: the part {part!r} is empty, begins with a dot or holds a null "
-                    f"character; write names separated by single slashes, without one at either end"
-                )
+        for part in checked(key).split("/"):
             path = f"{path}/{part}"
             if os.path.islink(path):  # noqa: PTH114  Path's raises for a name that is too long
                 raise InputError(f"key {key!r} leads through a symbolic link below {self.root}; links are not followed")

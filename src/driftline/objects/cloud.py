@@ -1,0 +1,278 @@
+"""Objects in S3 and what speaks like it, in Google Cloud Storage, and in Azure Blob Storage, through obstore."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from driftline.errors import Conflict, InputError, NotFound, Unavailable
+from driftline.objects.cloud_errors import CLOUD_ERRORS, ignores_conditions, said
+from driftline.objects.credentials import aws_config
+from driftline.objects.keys import checked, hidden
+from driftline.objects.store import Entry
+from driftline.objects.urls import Place
+
+try:
+    from obstore.store import AzureStore, GCSStore, S3Store
+except ImportError as why:
+    raise InputError("s3://, gs:// and az:// need obstore, which is not here: pip install 'driftline[cloud]'") from why
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult, ObjectMeta, PutMode
+    from obstore.store import ClientConfig, RetryConfig
+
+T = TypeVar("T")
+
+PART: Final = 8 << 20
+"""Bytes of one request: what is larger goes and comes in parts, each of which is tried again by itself."""
+_PARTS_AT_ONCE: Final = 4
+_PROBE: Final = ".driftline-probe"
+_STAGED: Final = ".driftline-staged"
+_REQUEST: Final = timedelta(seconds=60)
+_PATIENCE: Final = timedelta(seconds=20)
+
+
+class Cloud:
+    """An object store in a bucket, or below a prefix of it.
+
+    Credentials, region, endpoint and encryption are those of the environment, as the tools of each cloud read them.
+    """
+
+    def __init__(self, url: str, patience: timedelta = _PATIENCE) -> None:
+        """The store at `url`; nothing is asked before the first call.
+
+        Args:
+            patience: so long a request is tried again, with ever longer pauses, while the store fails.
+        """
+        self.place = Place.of(url)
+        self._store = _client(self.place, patience)
+        self._enforces: bool | None = None
+        self._asking = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Cloud({self.place.url!r})"
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, durable: bool = True) -> None:
+        """Write the object; every store here keeps what it has confirmed, so it is always `durable`."""
+        checked(key)
+        if not if_absent:
+            self._put(key, data)
+        elif not self.enforces_conditions():
+            # Between the look and the write another writer may come. Keys that two writers could choose have a part
+            # made by chance where it matters, so what is there is the own attempt before.
+            if self._is_there(key):
+                raise self._conflict(key)
+            self._put(key, data)
+        elif len(data) <= 2 * PART:
+            self._create(key, data)
+        else:
+            self._create_large(key, data)
+
+    def get(self, key: str) -> bytes:
+        """The object. Raises NotFound."""
+        return b"".join(self.chunks(key))
+
+    def chunks(self, key: str, version: str | None = None) -> Iterator[bytes]:
+        """The object in pieces of at most `PART` bytes.
+
+        Raises:
+            NotFound: it is not there.
+            Unavailable: it is another `version` than was asked for, or becomes another one while it is read.
+        """
+        checked(key)
+        first, meta = self._part(key, 0, version)
+        yield first
+        at, version = len(first), _version(meta)
+        while at < meta["size"]:
+            more, _ = self._part(key, at, version)
+            at += len(more)
+            yield more
+
+    def read(self, key: str, start: int, length: int, version: str | None = None) -> bytes:
+        """`length` bytes from `start` on, which are there."""
+        options: GetOptions = {"range": (start, start + length), **_if_match(version)}
+        return self._try("read", key, lambda: bytes(self._store.get(key, options=options).bytes()))
+
+    def entry(self, key: str) -> Entry:
+        """What a listing says of the object. Raises NotFound."""
+        checked(key)
+        return _entry(self._try("read", key, lambda: self._store.head(key)))
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """The objects whose key starts with `prefix`, in byte order of their keys, whatever order the store lists."""
+        folder = prefix.rpartition("/")[0]
+        if folder or prefix.startswith("/"):
+            checked(folder)
+        batches = self._try("list", prefix, lambda: list(self._store.list(folder or None, chunk_size=1000)))
+        entries = (_entry(meta) for meta in chain.from_iterable(batches))
+        found = [entry for entry in entries if entry.key.startswith(prefix) and not hidden(entry.key)]
+        return iter(sorted(found, key=lambda entry: entry.key.encode()))
+
+    def delete(self, key: str) -> None:
+        """Remove the object if it is there."""
+        checked(key)
+        try:
+            self._try("delete", key, lambda: self._store.delete(key))
+        except NotFound:
+            return
+
+    def location(self, key: str) -> str:
+        """The URL of the object."""
+        return self.place.below(checked(key))
+
+    def enforces_conditions(self) -> bool:
+        """Whether the store refuses to replace an object that must not be there; asked once, by writing a tiny one.
+
+        Stores that ignore the condition say nothing: they replace. The tiny object stays, so that the next process
+        asks by one request.
+        """
+        with self._asking:
+            if self._enforces is None:
+                self._enforces = self._refused() or self._refused()
+            return self._enforces
+
+    def _refused(self) -> bool:
+        try:
+            self._try("write", _PROBE, lambda: self._store.put(_PROBE, b"driftline", mode="create"))
+        except Conflict:
+            return True
+        except _NoConditions:
+            return False
+        return False
+
+    def _put(self, key: str, data: bytes) -> None:
+        large = len(data) > 2 * PART
+        self._try(
+            "write",
+            key,
+            lambda: self._store.put(key, data, use_multipart=large, chunk_size=PART, max_concurrency=_PARTS_AT_ONCE),
+        )
+
+    def _create(self, key: str, data: bytes) -> None:
+        mode: PutMode = "create"
+        try:
+            self._try("write", key, lambda: self._store.put(key, data, mode=mode))
+        except Conflict:
+            # S3 also refuses while another such write is under way, which may come to nothing.
+            if not self._is_there(key):
+                raise Unavailable(f"object {key!r} in {self.place.url} is just being written by another") from None
+            raise
+
+    def _create_large(self, key: str, data: bytes) -> None:
+        """In parts to a place of its own, then copied within the store on the condition."""
+        if self._is_there(key):
+            raise self._conflict(key)
+        staged = f"{_STAGED}/{os.urandom(16).hex()}"
+        try:
+            self._put(staged, data)
+            self._try("write", key, lambda: self._store.copy(staged, key, overwrite=False))
+        finally:
+            self._try("delete", staged, lambda: self._store.delete(staged))
+
+    def _is_there(self, key: str) -> bool:
+        try:
+            self._try("read", key, lambda: self._store.head(key))
+        except NotFound:
+            return False
+        return True
+
+    def _conflict(self, key: str) -> Conflict:
+        return Conflict(f"object {key!r} is already there in {self.place.url}")
+
+    def _part(self, key: str, start: int, version: str | None) -> tuple[bytes, ObjectMeta]:
+        options: GetOptions = {"range": (start, start + PART), **_if_match(version)}
+
+        def part() -> tuple[bytes, ObjectMeta]:
+            result: GetResult = self._store.get(key, options=options)
+            return bytes(result.bytes()), result.meta
+
+        def whole() -> tuple[bytes, ObjectMeta]:
+            result = self._store.get(key, options=_if_match(version))
+            return bytes(result.bytes()), result.meta
+
+        try:
+            return self._try("read", key, part)
+        except _NoRange:
+            return self._try("read", key, whole)  # there are no bytes in it, of which none can be a part
+
+    def _try(self, act: str, key: str, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except CLOUD_ERRORS as why:
+            # Without its cause: what the client says may hold the signature of a request.
+            raise self._told(act, key, why) from None
+
+    def _told(self, act: str, key: str, why: Exception) -> Exception:
+        where = f"object {key!r} in {self.place.url}"
+        found = said(why, self.place)
+        if found.kind == "not there":
+            return NotFound(f"there is no {where}")
+        if found.kind == "already there":
+            return self._conflict(key)
+        if found.kind == "changed":
+            return Unavailable(f"{where} changed while it was read; run it again when nobody writes it")
+        if found.kind == "no range":
+            return _NoRange(where)
+        if found.kind == "wrong key":
+            return InputError(f"key {key!r} is not one that {self.place.url} can have: {found.text}")
+        if ignores_conditions(found):
+            return _NoConditions(where)
+        return Unavailable(f"cannot {act} {where}: {found.text}")
+
+
+class _NoRange(Unavailable):
+    """An empty object was asked for a part of it."""
+
+
+class _NoConditions(Unavailable):
+    """The store does not know the condition, and says so."""
+
+
+def _if_match(version: str | None) -> GetOptions:
+    return {} if version is None else {"if_match": version}
+
+
+def _version(meta: ObjectMeta) -> str | None:
+    return meta["e_tag"]
+
+
+def _entry(meta: ObjectMeta) -> Entry:
+    return Entry(meta["path"], meta["size"], meta["e_tag"] or f"{meta['last_modified'].timestamp()}-{meta['size']}")
+
+
+def _client(place: Place, patience: timedelta) -> Any:
+    client: ClientConfig = {
+        "allow_http": _plain_endpoint(os.environ),
+        "connect_timeout": timedelta(seconds=5),
+        "timeout": _REQUEST,
+        "user_agent": "driftline",
+    }
+    retry: RetryConfig = {
+        "max_retries": 50,
+        "retry_timeout": patience,
+        "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3), "base": 2},
+    }
+    prefix = place.prefix or None
+    try:
+        match place.scheme:
+            case "s3":
+                more = aws_config(os.environ)
+                return S3Store(place.bucket, prefix=prefix, client_options=client, retry_config=retry, **more)
+            case "gs":
+                return GCSStore(place.bucket, prefix=prefix, client_options=client, retry_config=retry)
+            case _:
+                return AzureStore(place.bucket, prefix=prefix, client_options=client, retry_config=retry)
+    except CLOUD_ERRORS as why:
+        # Without its cause: what the client says may hold a value of the configuration.
+        raise InputError(f"{place.url} cannot be used as it is configured: {said(why, place).text}") from None
+
+
+def _plain_endpoint(environ: Mapping[str, str]) -> bool:
+    """Whether somebody chose an endpoint without TLS."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
+    emulated = environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() in ("1", "true")
+    return emulated or any(environ.get(name, "").startswith("http://") for name in names)

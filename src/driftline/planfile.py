@@ -13,6 +13,7 @@ import yaml
 from driftline.errors import InputError, NotFound
 from driftline.windows import parse_duration
 from driftline.wire import (
+    RETAINED,
     AlarmSpec,
     ChannelSpec,
     CommandSpec,
@@ -52,6 +53,7 @@ _SECTIONS: Final[dict[str, Any]] = {
     "monitors": MonitorSpec,
     "channels": ChannelSpec,
     "alarms": AlarmSpec,
+    "retention": str,
 }
 _LOCATIONS: Final = ("prediction", "probability", "label_path")
 """Keys whose value may be an index: people write it without quotes."""
@@ -185,6 +187,13 @@ class _Reader:
                 self.prefix(getattr(endpoint, key), ("endpoints", name, key))
         for name, path in plan.baselines.items():
             plan.baselines[name] = self.absolute(path, ("baselines", name))
+        for kind, text in plan.retention.items():
+            if kind not in RETAINED:
+                self.fail(
+                    ("retention", kind), f"{kind!r} is not kept{_nearest(kind, RETAINED)}; {', '.join(RETAINED)} are"
+                )
+            if self.duration(text, ("retention", kind)) <= timedelta(0):
+                self.fail(("retention", kind), "nothing would be kept at all; write how long, such as P90D")
         for name, monitor in plan.monitors.items():
             plan.monitors[name] = self.monitor(plan, monitor, ("monitors", name))
         for name, channel in plan.channels.items():

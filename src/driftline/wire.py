@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -97,6 +97,9 @@ class CommandSpec(_Shape, frozen=True, tag_field="kind", tag="command"):
     """Where it runs; None: the folder of the YAML file."""
 
 
+RETAINED: Final = ("captured", "labels", "reports", "dead-letters", "cache")
+"""What has a time after which it is removed."""
+
 ChannelSpec: TypeAlias = WebhookSpec | CommandSpec
 
 
@@ -123,6 +126,8 @@ class PlanFile(_Shape, frozen=True):
     monitors: dict[str, MonitorSpec] = {}
     channels: dict[str, ChannelSpec] = {}
     alarms: dict[str, AlarmSpec] = {}
+    retention: dict[str, str] = {}
+    """How long each kind of object is kept, as durations."""
 
 
 def encode(spec: Any) -> Any:

@@ -17,6 +17,7 @@ from driftline.errors import Conflict, DriftlineError, InputError
 from driftline.notify import Delivered, deliver
 from driftline.runs.gather import Job
 from driftline.runs.lease import Passing
+from driftline.runs.retention import expire_daily
 from driftline.runs.run import Ran, Site, job_of, perform
 from driftline.windows import Due, Window, due, in_words, stamp
 
@@ -84,6 +85,8 @@ def tick(
     send()
     with _survived("cache", problems):
         pruned(site.cache, keep)
+    with _survived("retention", problems):
+        expire_daily(site, time.now())
     return Tick(tuple(ran), delivered, tuple(problems))
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from driftline.errors import Conflict, InputError, Unavailable
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest migration; a catalog that has it opens without loading Alembic."""
 _BUSY_S: Final = 30
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"

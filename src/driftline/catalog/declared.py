@@ -21,6 +21,7 @@ _SHAPES: Final[Mapping[str, Any]] = {
     "channels": wire.ChannelSpec,
     "monitors": wire.MonitorSpec,
     "alarms": wire.AlarmSpec,
+    "retention": str,
 }
 
 
@@ -99,6 +100,10 @@ class Declared:
     def alarms(self) -> dict[str, wire.AlarmSpec]:
         """The declared alarms by name."""
         return self._all("alarms")
+
+    def retention(self) -> dict[str, str]:
+        """How long each kind of object is declared to be kept, as durations."""
+        return self._all("retention")
 
     def monitor(self, name: str) -> wire.MonitorSpec:
         """One monitor. Raises NotFound."""

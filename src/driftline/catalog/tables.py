@@ -70,8 +70,9 @@ baselines: Final = _declared("baselines")
 monitors: Final = _declared("monitors")
 channels: Final = _declared("channels")
 alarms: Final = _declared("alarms")
+retention: Final = _declared("retention")
 DECLARED: Final[dict[str, sa.Table]] = {
-    table.name: table for table in (endpoints, baselines, channels, monitors, alarms)
+    table.name: table for table in (endpoints, baselines, channels, monitors, alarms, retention)
 }
 
 

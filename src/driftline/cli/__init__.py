@@ -7,6 +7,7 @@ import click
 from driftline import __version__
 from driftline.cli.console import Tidy
 from driftline.cli.loop import alarms, apply, plan, run, runs, worker
+from driftline.cli.objects import objects
 from driftline.cli.offline import baseline, check
 from driftline.cli.others import completion, demo, labels
 
@@ -30,5 +31,5 @@ def main() -> None:
     """
 
 
-for command in (baseline, check, plan, apply, worker, run, runs, alarms, labels, demo, completion):
+for command in (baseline, check, plan, apply, worker, run, runs, alarms, labels, objects, demo, completion):
     main.add_command(command)

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
@@ -25,7 +25,8 @@ from driftline.errors import Corrupt
 LABEL_DAYS: Final = "label-days"
 NOTES: Final = "fingerprints"
 """Folder of the notes that runs leave about windows whose inputs they know."""
-_ACCOUNT: Final = "decoded.json"
+ACCOUNT: Final = "decoded.json"
+"""File of a result that tells what lies there, and of which sources it came."""
 _SUPERSEDED: Final = timedelta(hours=1)
 """So long after its last use the former state of a day of labels may still be read by a slow run."""
 _BROKEN_OFF: Final = timedelta(days=1)
@@ -55,7 +56,7 @@ def decode_cached(
                 pass
         return decode(source, into, answers=answers, label=label, progress=progress)
 
-    return _cached(cache / source_fingerprint(source, answers, label), fresh)
+    return _cached(cache / source_fingerprint(source, answers, label), fresh, source.paths)
 
 
 def decode_labels_cached(
@@ -68,20 +69,20 @@ def decode_labels_cached(
     """
 
     def decoded(of: tuple[Path, ...], folder: Path) -> Decoded:
-        return _cached(folder, lambda into: decode_labels(of, into, path=path, progress=progress))
+        return _cached(folder, lambda into: decode_labels(of, into, path=path, progress=progress), of)
 
     days = [(day, tuple(files)) for day, files in groupby(paths, lambda file: file.parent.parent)]
     if len(days) < 2:
         return decoded(paths, cache / labels_fingerprint(paths, path))
     found = [decoded(files, _day(cache, day, path) / labels_fingerprint(files, path)) for day, files in days]
-    return _cached(cache / f"j{labels_fingerprint(paths, path)}", lambda into: joined_labels(found, into))
+    return _cached(cache / f"j{labels_fingerprint(paths, path)}", lambda into: joined_labels(found, into), paths)
 
 
 def _day(cache: Path, day: Path, path: str | None) -> Path:
     return cache / LABEL_DAYS / hashlib.sha256(f"{day}\n{path}".encode(errors="surrogateescape")).hexdigest()[:32]
 
 
-def _cached(folder: Path, fresh: Callable[[Path], Decoded]) -> Decoded:
+def _cached(folder: Path, fresh: Callable[[Path], Decoded], sources: Sequence[Path]) -> Decoded:
     known = _known(folder)
     if known is not None:
         return known
@@ -89,7 +90,7 @@ def _cached(folder: Path, fresh: Callable[[Path], Decoded]) -> Decoded:
     # Beside its place, so that the renaming stays within one file system.
     partial = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     try:
-        _save(fresh(partial), partial)
+        _save(fresh(partial), partial, sources)
         try:
             partial.rename(folder)
         except OSError:
@@ -102,8 +103,10 @@ def _cached(folder: Path, fresh: Callable[[Path], Decoded]) -> Decoded:
     return _load(folder)
 
 
-def _save(decoded: Decoded, folder: Path) -> None:
+def _save(decoded: Decoded, folder: Path, sources: Sequence[Path]) -> None:
     account = {
+        # By these it is found again when a source must be forgotten.
+        "sources": [str(path) for path in sources],
         "paths": [_relative(path, folder) for path in decoded.table.paths],
         "sizes": _sizes(decoded),
         "columns": decoded.table.columns,
@@ -112,7 +115,7 @@ def _save(decoded: Decoded, folder: Path) -> None:
         "dead_letters": None if decoded.dead_letters is None else _relative(decoded.dead_letters, folder),
     }
     # Nothing is flushed: what a power cut leaves empty or short does not fit its account, and is decoded anew.
-    (folder / _ACCOUNT).write_text(json.dumps(account), encoding="utf-8")
+    (folder / ACCOUNT).write_text(json.dumps(account), encoding="utf-8")
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -128,11 +131,11 @@ def _sizes(decoded: Decoded) -> list[int]:
 def _known(folder: Path) -> Decoded | None:
     """What lies in the folder, marked as used just now; None where nothing whole does: it can be decoded anew."""
     try:
-        os.utime(folder / _ACCOUNT)
+        os.utime(folder / ACCOUNT)
         known = _load(folder)
         for other in {path.parent for path in known.table.paths} - {folder}:
             with suppress(FileNotFoundError):
-                os.utime(other / _ACCOUNT)  # an hour of this result
+                os.utime(other / ACCOUNT)  # an hour of this result
         return known
     except (FileNotFoundError, Corrupt):
         return None
@@ -140,7 +143,7 @@ def _known(folder: Path) -> Decoded | None:
 
 def _load(folder: Path) -> Decoded:
     try:
-        account = json.loads((folder / _ACCOUNT).read_text(encoding="utf-8"))
+        account = json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))
         letters = account["dead_letters"]
         table = Table(tuple(folder / name for name in account["paths"]), tuple(account["columns"]), account["rows"])
         found = Decoded(table, Intake(**account["intake"]), None if letters is None else folder / letters)
@@ -148,7 +151,7 @@ def _load(folder: Path) -> Decoded:
             raise ValueError("its files have other sizes")
         return found
     except (ValueError, KeyError, TypeError) as why:
-        raise Corrupt(f"{str(folder / _ACCOUNT)!r} is not the account of a decoded source; remove its folder") from why
+        raise Corrupt(f"{str(folder / ACCOUNT)!r} is not the account of a decoded source; remove its folder") from why
 
 
 def pruned(cache: Path, keep: timedelta) -> int:
@@ -166,13 +169,13 @@ def pruned(cache: Path, keep: timedelta) -> int:
         return 0
     if now - before < _EVERY.total_seconds():
         return 0
-    gone = [folder for folder in cache.iterdir() if _old(folder / _ACCOUNT, now, keep)]
+    gone = [folder for folder in cache.iterdir() if _old(folder / ACCOUNT, now, keep)]
     for day in (cache / LABEL_DAYS).glob("*"):
         states = sorted(day.iterdir(), key=_used)
-        gone += [s for s in states[:-1] if _old(s / _ACCOUNT, now, min(keep, _SUPERSEDED))]
-        gone += [s for s in states[-1:] if _old(s / _ACCOUNT, now, keep)]
+        gone += [s for s in states[:-1] if _old(s / ACCOUNT, now, min(keep, _SUPERSEDED))]
+        gone += [s for s in states[-1:] if _old(s / ACCOUNT, now, keep)]
     for folder in gone:
-        _remove(folder)
+        removed(folder)
         if folder.parent != cache:
             with suppress(OSError):
                 folder.parent.rmdir()  # a day without any state left
@@ -185,8 +188,8 @@ def pruned(cache: Path, keep: timedelta) -> int:
     return len(gone)
 
 
-def _remove(folder: Path) -> None:
-    """Take the folder away whole: nobody finds an account whose rows are half gone."""
+def removed(folder: Path) -> None:
+    """Take the folder of a result away whole: nobody finds an account whose rows are half gone."""
     away = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     try:
         folder.rename(away)
@@ -197,7 +200,7 @@ def _remove(folder: Path) -> None:
 
 def _used(folder: Path) -> float:
     try:
-        return (folder / _ACCOUNT).stat().st_mtime
+        return (folder / ACCOUNT).stat().st_mtime
     except OSError:
         return 0.0
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -39,7 +39,7 @@ _ALWAYS: Final = Window(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tz
 _MOST_EVENTS: Final = 1 << 25
 """More hashes of events are not held in memory to find those that two hours have."""
 
-Kept = Callable[[Path, Callable[[Path], Decoded]], Decoded]
+Kept = Callable[[Path, Callable[[Path], Decoded], Sequence[Path]], Decoded]
 """Gives what lies in a folder, or what is decoded into it now."""
 
 
@@ -130,7 +130,7 @@ class _Hour:
             return found[0]
 
         folder = self._cache / f"h{key}"
-        self.decoded, self.window = self._kept(folder, fresh), window
+        self.decoded, self.window = self._kept(folder, fresh, source.paths), window
         try:
             self.facts = _load(folder)
         except (OSError, ValueError, KeyError) as why:  # what a power cut left; all are decoded together

@@ -302,3 +302,30 @@ def test_the_shape_of_payloads_can_be_said(home: Path) -> None:
     refused = driftline(*built, "--payload", "input=basket")
     assert refused.exit_code == 2
     assert "'input=basket' is not input=SHAPE or output=SHAPE" in refused.output
+
+
+def test_objects_are_expired_and_erased_after_a_dry_run(home: Path) -> None:
+    captured(home / "home/objects", HOUR)
+    told = driftline("objects", "erase", f"{HOUR:%H}-7", "nobody", "--dry-run")
+    assert told.exit_code == 0, told.output
+    assert "no record and no label has 'nobody'" in told.stderr
+    (home / "ids.txt").write_text(f"{HOUR:%H}-7\n\n{HOUR:%H}-8\n")
+    done = json.loads(driftline("objects", "erase", "--from", home / "ids.txt", "--json").output)
+    assert (done["captured"], done["missing"]) == ({"objects": 1, "records": 2}, [])
+    assert json.loads(driftline("objects", "expire", "--captured", "PT30M", "--dry-run", "--json").output)["dry_run"]
+    assert "2 objects removed" in driftline("objects", "expire", "--captured", "PT30M").output
+    assert driftline("objects", "erase").exit_code == 1
+    assert "nothing says how long" in driftline("objects", "expire").output
+    assert driftline("objects", "expire", "--captured", "90 days").exit_code == 2
+
+
+def test_a_declared_retention_is_planned_and_its_mistakes_are_named(home: Path) -> None:
+    (home / "kept.yaml").write_text(PLAN + "retention: {captured: P90D}\n")
+    assert "captured" in driftline("plan", home / "kept.yaml").output
+    assert driftline("apply", home / "kept.yaml").exit_code == 0
+    assert driftline("objects", "expire", "--dry-run", "--json").exit_code == 0
+    for wrong, why in (("{captures: P90D}", "did you mean"), ("{labels: PT0S}", "nothing would be kept")):
+        (home / "wrong.yaml").write_text(PLAN + f"retention: {wrong}\n")
+        refused = driftline("plan", home / "wrong.yaml")
+        assert refused.exit_code == 1
+        assert why in refused.output

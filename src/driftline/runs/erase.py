@@ -1,0 +1,195 @@
+"""Erasure: what is kept of single requests is removed from captured records, labels, dead letters and the cache."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from driftline.capture.ids import storable
+from driftline.dataset.forget import forget, holds
+from driftline.dataset.lines import ENDINGS
+from driftline.dataset.strike import Hits, struck, struck_letters, tail
+from driftline.errors import Corrupt, InputError, NotFound
+from driftline.objects.audit import noted
+from driftline.objects.hold import held
+from driftline.runs.lease import Passing
+from driftline.runs.retention import LETTERS, prefixes
+from driftline.runs.run import Site
+
+HOLD: Final = "holds/erase.json"
+_MOST_IDS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What was erased of one kind; in a dry run: what would be."""
+
+    objects: int = 0
+    """Files that were written anew; of the cache: results that were removed."""
+    records: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """One erasure."""
+
+    dry_run: bool
+    captured: Part = Part()
+    labels: Part = Part()
+    dead_letters: Part = Part()
+    cache: Part = Part()
+    missing: tuple[str, ...] = ()
+    """Ids that no record and no label has."""
+    unreadable: tuple[str, ...] = ()
+    """Objects that could not be looked into."""
+    audit: str | None = None
+
+    def counts(self) -> dict[str, Any]:
+        """What went, by kind."""
+        return {kind: asdict(getattr(self, kind)) for kind in ("captured", "labels", "dead_letters", "cache")}
+
+
+def id_digest(request: str) -> str:
+    """By what the audit log names a request: whoever knows the id can look it up, and nobody can read it off.
+
+    >>> id_digest("order-17")
+    'fe4fc4d03e92bb8b016888d5ab324fcd'
+    """
+    return hashlib.blake2b(storable(request).encode(), digest_size=16, person=b"driftline-audit").hexdigest()
+
+
+def erase(
+    site: Site,
+    ids: Iterable[str],
+    now: datetime,
+    *,
+    endpoint: str | None = None,
+    reason: str | None = None,
+    dry_run: bool = False,
+) -> Erased:
+    """Remove what is kept of the requests with these inference ids (or event ids), and note it in the audit log.
+
+    Every object is written anew as a whole, under its own key, so that a crash leaves it as it was or as it will be:
+    then it is to be done again. States, statistics and reports are sums over many requests, and stay.
+
+    Args:
+        endpoint: only objects of this endpoint; the cache is looked through as a whole.
+        reason: kept in the audit log: the number of a request, say, nothing that must be erased itself.
+
+    Raises:
+        InputError: an id is empty, or there are none or too many.
+        Conflict: another erasure is going on.
+    """
+    asked = frozenset(map(storable, ids))
+    if not asked or not all(one.strip() for one in asked) or len(asked) > _MOST_IDS:
+        raise InputError(
+            f"{len(asked)} ids, the empty one among them or not: give 1 to {_MOST_IDS:,} that are not empty"
+        )
+    work = _Erasure(site, asked, endpoint)
+    about = {"ids": sorted(map(id_digest, asked)), "endpoint": endpoint, "reason": reason, "dry_run": dry_run}
+    if dry_run:
+        done = work.told()
+        return replace(done, audit=noted(site.store, now, "erase", **about, **done.counts()))
+    time = Passing(now)
+    with held(site.store, HOLD, time.now) as alive:
+        # Before anything is changed: who dies in the middle has still left a line.
+        noted(site.store, now, "erase begun", **about)
+        done = work.done(alive)
+        return replace(done, audit=noted(site.store, time.now(), "erase", **about, **done.counts()))
+
+
+class _Erasure:
+    """What is to be done, in an order in which a crash leaves nothing that a second try would not find.
+
+    Dead letters may be known by the places of their records alone, and the cache by its sources: the records go last.
+    """
+
+    def __init__(self, site: Site, ids: frozenset[str], endpoint: str | None) -> None:
+        self._site, self._endpoint = site, endpoint
+        self._found: set[str] = set()
+        self._unreadable: list[str] = []
+        self._hits = Hits(ids, {})
+
+    def told(self) -> Erased:
+        """What would be done."""
+        return self._go(lambda: None, dry_run=True)
+
+    def done(self, alive: Callable[[], None]) -> Erased:
+        """What was done."""
+        return self._go(alive, dry_run=False)
+
+    def _go(self, alive: Callable[[], None], *, dry_run: bool) -> Erased:
+        site = self._site
+        places: dict[str, frozenset[int] | None] = {}
+        hit = {kind: dict(self._look(kind, places, alive)) for kind in ("captured", "labels")}
+        self._hits = Hits(self._hits.ids, places)
+        letters = self._letters(alive, dry_run=dry_run)
+        cache = forget(site.cache, holds(self._hits), dry_run=dry_run)
+        if not dry_run:
+            for key in (key for keys in hit.values() for key in keys):
+                alive()
+                self._rewrite(key)
+            # Once more: a run may have decoded what was there in between.
+            cache = replace(cache, results=cache.results + forget(site.cache, holds(self._hits)).results)
+        return Erased(
+            dry_run=dry_run,
+            captured=Part(len(hit["captured"]), sum(hit["captured"].values())),
+            labels=Part(len(hit["labels"]), sum(hit["labels"].values())),
+            dead_letters=letters,
+            cache=Part(cache.results),
+            missing=tuple(sorted(self._hits.ids - self._found)),
+            unreadable=tuple(self._unreadable),
+        )
+
+    def _look(
+        self, kind: str, places: dict[str, frozenset[int] | None], alive: Callable[[], None]
+    ) -> Iterator[tuple[str, int]]:
+        """The objects with records of the requests, and how many each has."""
+        for key in self._keys(kind, (*ENDINGS["jsonl"],)):
+            alive()
+            try:
+                found = struck(self._site.store.get(key), key, self._hits.ids)
+            except NotFound:  # it was removed since it was listed
+                continue
+            except Corrupt:
+                self._unreadable.append(key)
+                continue
+            if found is not None:
+                self._found |= found.found
+                places[tail(key)] = found.lines
+                yield key, found.records
+
+    def _letters(self, alive: Callable[[], None], *, dry_run: bool) -> Part:
+        part = Part()
+        for key in self._keys("dead-letters", LETTERS):
+            alive()
+            try:
+                data, count = struck_letters(self._site.store.get(key), self._hits)
+            except NotFound:
+                continue
+            if count:
+                part = Part(part.objects + 1, part.records + count)
+                if not dry_run:
+                    self._site.store.put(key, data)
+        return part
+
+    def _rewrite(self, key: str) -> None:
+        # Under the same key, even where nothing is left: a capture that was cut off may be about to upload it again.
+        store = self._site.store
+        try:
+            found = struck(store.get(key), key, self._hits.ids)
+        except NotFound:
+            return
+        if found is not None:
+            store.put(key, found.data)
+
+    def _keys(self, kind: str, endings: tuple[str, ...]) -> Iterator[str]:
+        seen: set[str] = set()
+        for prefix in prefixes(self._site.catalog, kind, self._endpoint):
+            for entry in self._site.store.list(prefix):
+                if entry.key.lower().endswith(endings) and "/_counters/" not in entry.key and entry.key not in seen:
+                    seen.add(entry.key)
+                    yield entry.key

@@ -1,4 +1,4 @@
-"""A real S3 server, started once for all processes of a test run, when the first test asks for it."""
+"""What all tests share: a spool of their own, and a real S3 server, started when the first test asks for it."""
 
 from __future__ import annotations
 
@@ -193,3 +193,11 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in s3_server.environ.items():
         monkeypatch.setenv(name, value)
     return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(autouse=True)
+def spool_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test spools into the home of whoever runs it, nor finds there what another left."""
+    folder = tmp_path_factory.mktemp("spool")
+    monkeypatch.setenv("DRIFTLINE_SPOOL", str(folder))
+    return folder

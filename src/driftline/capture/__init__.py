@@ -4,5 +4,6 @@ from driftline.capture.asgi import CaptureMiddleware
 from driftline.capture.client import Capture
 from driftline.capture.counters import Counters
 from driftline.capture.sampler import Rule, Sampling
+from driftline.capture.spool import Spool
 
-__all__ = ["Capture", "CaptureMiddleware", "Counters", "Rule", "Sampling"]
+__all__ = ["Capture", "CaptureMiddleware", "Counters", "Rule", "Sampling", "Spool"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
-from threading import Event, RLock
+from threading import Event
 from typing import NamedTuple
 
-from driftline.capture.counters import Counters
+from driftline.capture.tallies import Place, Tallies, Tally
 
 QUEUE_FULL = "queue full"
 CLOSED = "capture closed"
@@ -39,14 +38,6 @@ class Exchange(NamedTuple):
     """None: the capture's own."""
 
 
-class Place(NamedTuple):
-    """Where a record belongs: what is counted, spooled and stored is kept apart by endpoint, variant and hour."""
-
-    endpoint: str
-    variant: str
-    hour: datetime
-
-
 class Order:
     """An order to the writer: everything out now; `deadline` (monotonic) ends it and the writer's life."""
 
@@ -54,23 +45,6 @@ class Order:
         self.deadline = deadline
         self.done = Event()
         self.whole = False  # set by the writer: there was nothing that it could not store
-
-
-class _Tally:
-    __slots__ = ("dropped", "sampled", "seen", "withheld", "written")
-
-    def __init__(self) -> None:
-        self.seen = self.sampled = self.written = 0
-        self.dropped: dict[str, int] = {}
-        self.withheld: dict[str, int] = {}
-
-    def drop(self, reason: str, records: int = 1) -> bool:
-        before = self.dropped.get(reason, 0)
-        self.dropped[reason] = before + records
-        return before == 0
-
-    def counters(self) -> Counters:
-        return Counters(self.seen, self.sampled, self.written, dict(self.dropped), dict(self.withheld))
 
 
 class _Lane:
@@ -81,7 +55,7 @@ class _Lane:
     def __init__(self, endpoint: str, variant: str) -> None:
         self.endpoint, self.variant = endpoint, variant
         self.start = self.end = _NEVER
-        self.tally = _Tally()
+        self.tally = Tally()
 
 
 class Buffer:
@@ -93,7 +67,8 @@ class Buffer:
 
     def __init__(self, endpoint: str, variant: str, most_items: int, most_bytes: int) -> None:
         self.bell: SimpleQueue[Order | None] = SimpleQueue()
-        self._lock = RLock()
+        self.tallies = Tallies()
+        self._lock = self.tallies.lock
         self._items: list[Exchange] = []
         self._bytes = 0
         self._most_items = most_items
@@ -102,12 +77,9 @@ class Buffer:
         self._closed = False
         self._own = _Lane(endpoint, variant)
         self._lanes = {(endpoint, variant): self._own}
-        self._tallies: dict[Place, _Tally] = {}
-        self._stored: dict[Place, Counters] = {}
-        self._changed: set[Place] = set()
 
-    def offer(self, exchange: Exchange, size: int) -> None:
-        """Take the exchange if there is room; drop and count it if there is none."""
+    def offer(self, exchange: Exchange, size: int) -> bool:
+        """Take the exchange if there is room; drop and count it if there is none. Whether there was room."""
         with self._lock:
             tally = self._tally(exchange.at, exchange.endpoint, exchange.variant)
             tally.seen += 1
@@ -115,13 +87,15 @@ class Buffer:
             waiting = len(self._items)
             if self._closed:
                 tally.drop(CLOSED)
-            elif waiting >= self._most_items or (waiting and self._bytes + size > self._most_bytes):
+                return True
+            if waiting >= self._most_items or (waiting and self._bytes + size > self._most_bytes):
                 tally.drop(QUEUE_FULL)
-            else:
-                self._items.append(exchange)
-                self._bytes += size
-                if waiting == self._half:
-                    self.bell.put(None)
+                return False
+            self._items.append(exchange)
+            self._bytes += size
+            if waiting == self._half:
+                self.bell.put(None)
+            return True
 
     def skip(self, at: datetime, endpoint: str | None = None, variant: str | None = None) -> None:
         """Count a request that was not chosen."""
@@ -161,62 +135,11 @@ class Buffer:
         with self._lock:
             self._closed = True
 
-    def wrote(self, place: Place, records: int) -> None:
-        """Count records that are in the store now."""
-        with self._lock:
-            self._of(place).written += records
-            self._changed.add(place)
+    def waiting(self) -> int:
+        """How many exchanges wait."""
+        return len(self._items)
 
-    def lost(self, place: Place, records: int, reason: str) -> bool:
-        """Count records that will never be in the store; whether they are the first of their place and reason."""
-        with self._lock:
-            self._changed.add(place)
-            return self._of(place).drop(reason, records)
-
-    def withheld(self, place: Place, reasons: Iterable[str]) -> bool:
-        """Count what a privacy policy kept out of a record; whether one of the reasons is the first of its place."""
-        with self._lock:
-            self._changed.add(place)
-            counts = self._of(place).withheld
-            first = False
-            for reason in reasons:
-                first = first or reason not in counts
-                counts[reason] = counts.get(reason, 0) + 1
-            return first
-
-    def total(self) -> Counters:
-        """The counters over all endpoints, variants and hours."""
-        with self._lock:
-            total = Counters()
-            for tally in self._tallies.values():
-                total = total.merge(tally.counters())
-            return total
-
-    def totals(self) -> dict[tuple[str, str], Counters]:
-        """The counters over all hours, by endpoint and variant."""
-        with self._lock:
-            totals: dict[tuple[str, str], Counters] = {}
-            for place, tally in self._tallies.items():
-                key = (place.endpoint, place.variant)
-                totals[key] = totals.get(key, Counters()).merge(tally.counters())
-            return totals
-
-    def unstored(self) -> list[tuple[Place, Counters]]:
-        """The places whose counters changed since they were stored, with their counters now."""
-        with self._lock:
-            now = [(place, self._of(place).counters()) for place in sorted(self._changed)]
-            return [(place, counters) for place, counters in now if self._stored.get(place) != counters]
-
-    def stored(self, place: Place, counters: Counters) -> None:
-        """Remember that these counters of the place are in the store."""
-        with self._lock:
-            self._stored[place] = counters
-            # The current hour stays: requests are counted there without a note that it changed.
-            current = self._lanes[place.endpoint, place.variant].start
-            if place.hour != current and self._of(place).counters() == counters:
-                self._changed.discard(place)
-
-    def _tally(self, at: datetime, endpoint: str | None, variant: str | None) -> _Tally:
+    def _tally(self, at: datetime, endpoint: str | None, variant: str | None) -> Tally:
         lane = self._own if endpoint is None and variant is None else self._lane(endpoint, variant)
         return lane.tally if lane.start <= at < lane.end else self._turn(lane, at)
 
@@ -227,16 +150,12 @@ class Buffer:
             lane = self._lanes[key] = _Lane(*key)
         return lane
 
-    def _turn(self, lane: _Lane, at: datetime) -> _Tally:
+    def _turn(self, lane: _Lane, at: datetime) -> Tally:
         place = Place(lane.endpoint, lane.variant, hour_of(at))
+        lane.tally = self.tallies.current(place)
         lane.start = place.hour
         lane.end = lane.start + _HOUR
-        lane.tally = self._of(place)
-        self._changed.add(place)
         return lane.tally
-
-    def _of(self, place: Place) -> _Tally:
-        return self._tallies.setdefault(place, _Tally())
 
 
 def hour_of(at: datetime) -> datetime:
@@ -244,8 +163,8 @@ def hour_of(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def complain(message: str, *values: object) -> None:
+def complain(message: str, *values: object, trace: bool = False) -> None:
     """Tell the operator's log that something was lost or is late."""
     import logging  # slow to import, and not needed while all is well
 
-    logging.getLogger("driftline.capture").warning(message, *values)
+    logging.getLogger("driftline.capture").warning(message, *values, exc_info=trace)

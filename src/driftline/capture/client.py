@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from weakref import WeakMethod
 
 from driftline.capture.buffer import Buffer, Exchange, Order, complain
@@ -17,6 +17,7 @@ from driftline.capture.counters import Counters
 from driftline.capture.ids import new_id
 from driftline.capture.layout import captured_prefix
 from driftline.capture.sampler import Choice, Facts, Sampler, Sampling, Samplings
+from driftline.capture.spool import Spool
 from driftline.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Capture:
         max_file_bytes: … or has grown to this size. While the store is away, twice as much is held in memory.
         queue_size, queue_bytes: how many requests may wait for the writer, and how long their bodies may be together.
         privacy: what is dropped, hashed, masked or rounded before a record is written anywhere.
+        spool: where records wait on the local disk until they are in the store, see `Spool`; False: in memory only.
 
     Requests may be logged from any thread. A forked child has its own writer, an empty queue and its own counters.
     """
@@ -77,6 +79,7 @@ class Capture:
         queue_size: int = 10_000,
         queue_bytes: int = 64 << 20,
         privacy: Policy | None = None,
+        spool: Spool | str | os.PathLike[str] | Literal[False] | None = None,
     ) -> None:
         # What the writer's thread needs is slow to import; a program that only names this class does not pay for it.
         from driftline.capture.record import ContentTypes
@@ -101,13 +104,18 @@ class Capture:
             content_types=ContentTypes(tuple(csv_content_types), tuple(json_content_types)),
             roll_after_s=roll_after_s,
             max_file_bytes=max_file_bytes,
+            endpoint=endpoint,
             privacy=privacy,
+            spool=None if spool is False else (spool if isinstance(spool, Spool) else Spool(spool)).checked(),
         )
         self._ended = False
+        self._writer: Writer | None = None
         self._begin()
         atexit.register(self.close, _EXIT_S)
         forked = WeakMethod(self._begin)
         os.register_at_fork(after_in_child=lambda: (begin := forked()) and begin())
+        if self._to.left():
+            self._start()  # else only with the first request: a process that forks its workers needs no thread
 
     def log(
         self,
@@ -213,7 +221,9 @@ class Capture:
         if probability != exchange.probability:
             exchange = exchange._replace(probability=probability)
         request, response = exchange.request, exchange.response
-        self._buffer.offer(exchange, (len(request) if request else 0) + (len(response) if response else 0))
+        size = (len(request) if request else 0) + (len(response) if response else 0)
+        if not self._buffer.offer(exchange, size):
+            self._revive()
 
     def reload(self, sampling: float | Sampling) -> None:
         """Sample otherwise from now on. The change is recorded in the records and with the counters."""
@@ -240,7 +250,12 @@ class Capture:
     @property
     def counters(self) -> Counters:
         """What became of the requests since this process began to capture."""
-        return self._buffer.total()
+        return self._buffer.tallies.total()
+
+    @property
+    def counters_by_variant(self) -> dict[tuple[str, str], Counters]:
+        """The same for every endpoint and variant."""
+        return self._buffer.tallies.totals()
 
     def metrics(self) -> str:
         """The counters of every endpoint and variant, and what is in force, in the text format of Prometheus."""
@@ -249,7 +264,7 @@ class Capture:
         shares = [({"rule": rule}, share) for rule, share in self._sampler.in_force()]
         told = "Share of the requests captured now, by rule."
         in_force = Family("driftline_capture_sampling_probability", "gauge", told, shares)
-        return exposition([*counted(self._buffer.totals()), in_force])
+        return exposition([*counted(self._buffer.tallies.totals()), in_force])
 
     def flush(self, timeout_s: float = _EXIT_S) -> bool:
         """Close the open files and store them; whether everything so far is in the store."""
@@ -273,7 +288,7 @@ class Capture:
     def _order(self, order: Order, timeout_s: float) -> bool:
         writer = self._writer
         if writer is None or not writer.is_alive():
-            return self._buffer.total().pending == 0
+            return self.counters.pending == 0
         self._buffer.bell.put(order)
         return order.done.wait(timeout_s) and order.whole
 
@@ -291,9 +306,11 @@ class Capture:
         return refused is None
 
     def _begin(self) -> None:
+        parents, self._writer = self._writer, None
+        if parents is not None:
+            parents.abandon()
         self._starting = RLock()
         self._sampler = Sampler(self._sampler.sampling)  # a fork may have come while the limit was counting
-        self._writer: Writer | None = None
         self._buffer = Buffer(self._endpoint, self._variant, self._queue_size, self._queue_bytes)
         if self._ended:
             self._buffer.close()
@@ -312,6 +329,19 @@ class Capture:
                 complain("the writer of the capture cannot start: %s", why)
                 return
             self._writer = writer
+
+    def _revive(self) -> None:
+        """Asked when the queue is full: a writer that died must not stay dead."""
+        writer = self._writer
+        if writer is None or self._ended or writer.is_alive():
+            return
+        with self._starting:
+            if not writer.is_alive():
+                complain("the thread that writes captured requests has died; it is started again")
+                try:
+                    writer.start()
+                except RuntimeError as why:
+                    complain("the writer of the capture cannot start: %s", why)
 
 
 def _store(store: ObjectStore | str | os.PathLike[str]) -> ObjectStore:

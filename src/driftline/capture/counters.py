@@ -11,8 +11,8 @@ from driftline.capture.layout import counters_key, counters_prefix, utc
 from driftline.errors import Corrupt
 
 if TYPE_CHECKING:
-    from driftline.capture.buffer import Place
     from driftline.capture.sampler import Samplings
+    from driftline.capture.tallies import Place
     from driftline.objects.store import ObjectStore
     from driftline.windows import Window
 

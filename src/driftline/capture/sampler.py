@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -242,14 +242,36 @@ class Samplings:
     @property
     def last(self) -> Sampling:
         """The one that is asked for now."""
-        return self._since[-1][1]
+        return self._since[-1][1] if self._since else Sampling()
+
+    @classmethod
+    def of(cls, told: Iterable[Mapping[str, Any]]) -> Samplings:
+        """The samplings that `all_told` told.
+
+        Raises:
+            InputError, KeyError, TypeError, ValueError: they are none.
+        """
+        samplings = cls()
+        for each in told:
+            sampling = Sampling(
+                each["rate"], [Rule(**rule) for rule in each.get("rules", ())], each.get("most_per_second")
+            )
+            samplings.add(datetime.fromisoformat(each["since"]), sampling)
+        return samplings
 
     def told(self, start: datetime, end: datetime) -> list[dict[str, Any]]:
         """For JSON: those that were asked for between `start` and `end`, each with its `since`."""
         known = self._since
         first = max((i for i, (at, _) in enumerate(known) if at <= start), default=0)
-        here = [each for each in known[first:] if each[0] < end] or known[first : first + 1]
-        return [{"since": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"} | sampling.told() for at, sampling in here]
+        return _told([each for each in known[first:] if each[0] < end] or known[first : first + 1])
+
+    def all_told(self) -> list[dict[str, Any]]:
+        """For JSON: all that are remembered."""
+        return _told(self._since)
+
+
+def _told(known: Iterable[tuple[datetime, Sampling]]) -> list[dict[str, Any]]:
+    return [{"since": f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"} | sampling.told() for at, sampling in known]
 
 
 def chosen(join_id: str, probability: float) -> bool:

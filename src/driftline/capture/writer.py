@@ -1,4 +1,4 @@
-"""A thread of its own encodes what was captured and stores it in files of one hour, each whole or not there."""
+"""A thread of its own encodes what was captured and spools it: in segments of one hour, each of whole records."""
 
 from __future__ import annotations
 
@@ -8,232 +8,316 @@ from queue import Empty
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec import Struct
 
-from driftline.capture.buffer import Buffer, Exchange, Order, Place, complain
-from driftline.capture.counters import Counters, put_counters
-from driftline.capture.ids import new_id, storable
+from driftline.capture.buffer import Buffer, Exchange, Order, complain
+from driftline.capture.folder import WriterFolder, is_held, writer_folders
+from driftline.capture.ids import new_id
 from driftline.capture.layout import captured_key
-from driftline.capture.record import ContentTypes, Payload, Record, payload
-from driftline.capture.sampler import FAILED
-from driftline.errors import DriftlineError
+from driftline.capture.lines import line_of, record_of
+from driftline.capture.outbox import Outbox
+from driftline.capture.record import ContentTypes, Record
+from driftline.capture.segments import Head, Segment, is_full
+from driftline.capture.spool import Room, Spool, spool_folder
+from driftline.capture.tallies import Place
+from driftline.capture.upload import Uploader
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from driftline.capture.privacy import Policy
-    from driftline.capture.sampler import Samplings
+    from driftline.capture.sampler import Sampling, Samplings
     from driftline.objects.store import ObjectStore
 
-STORE_UNAVAILABLE = "store unavailable"
-NOT_ENCODABLE = "cannot be written as JSON"
 POLICY_FAILED = "privacy policy failed"
+NOT_ENCODABLE = "cannot be written as JSON"
+DISK_FULL = "disk full"
+SPOOL_FAILED = "spool cannot be written"
+FAILED = "writer failed"
 _POLL_S = 0.1
 _SLICE = 32  # records between two chances for other threads: encoding in one go would hold the GIL for milliseconds
-_OPEN_FILES = 2  # a clock that goes back and forth over a full hour must not close a file with every record
-_FIRST_DELAY_S = 0.5
-_LONGEST_DELAY_S = 60.0
+_SAVE_BYTES = 256 << 10
+_OPEN_SEGMENTS = 2  # a clock that goes back and forth over a full hour must not close a segment with every record
+_IDLE_S = 5.0  # a segment of an hour that is over is closed when nothing came for so long
+_NOTE_S = 0.25
+_SPOOL_S = 30.0
 
 
 class Destination(Struct, frozen=True):
-    """Where the records go, how they are encoded, and when a file is closed."""
+    """Where the records go, how they are encoded, and when a segment is closed."""
 
     store: ObjectStore
+    endpoint: str
+    """The capture's own endpoint: the spool has its name."""
     samplings: Samplings
     content_types: ContentTypes
     roll_after_s: float
     max_file_bytes: int
-    """A file is closed when it has grown to this; twice as much may wait in memory while the store is away."""
+    """A segment is closed when it has grown to this; twice as much may wait in memory where there is no spool."""
+    spool: Spool | None = None
+    """None: what waits for the store, waits in memory."""
     privacy: Policy | None = None
     """What is done to every record before it is encoded."""
 
+    def spool_folder(self) -> Path | None:
+        """Where the writers of this endpoint and store spool; None where there is no such place."""
+        if self.spool is None:
+            return None
+        try:
+            return spool_folder(self.spool, self.endpoint, self.store.location("captured"))
+        except RuntimeError as why:
+            complain("there is no folder for the spool: %s", why)
+            return None
 
-class _File(Struct):
-    place: Place
-    key: str
-    opened_s: float
-    lines: list[bytes] = field(default_factory=list)
-    size: int = 0
+    def left(self) -> bool:
+        """Whether a dead process has left something in the spool."""
+        folder = self.spool_folder()
+        return folder is not None and not all(map(is_held, writer_folders(folder)))
 
 
-class Writer(Thread):
-    """Drains the buffer until it is ordered to end. A failed write is repeated, with ever longer pauses between."""
+class Writer:
+    """Drains the buffer into segments until it is ordered to end, in a thread that is started again where it died."""
 
     def __init__(self, destination: Destination, buffer: Buffer) -> None:
-        super().__init__(name="driftline-capture", daemon=True)
         self.id = new_id()
         self._to = destination
         self._buffer = buffer
-        self._open: dict[Place, _File] = {}
-        self._closed: deque[_File] = deque()
-        self._delay_s = 0.0
-        self._retry_at_s = 0.0
-        self._counted_at_s = time.monotonic()
+        self._spool = destination.spool_folder()
+        self.outbox = Outbox(self.id, buffer.tallies, destination.samplings)
+        self.room = Room(destination.spool or Spool(), self._spool) if self._spool else None
+        self.uploader = Uploader(destination, self.outbox, self._spool)
+        self._batch: deque[Exchange] = deque()
+        self._open: dict[Place, Segment] = {}
+        self._touched: set[Segment] = set()
+        self._noted_s = self._synced_s = time.monotonic()
+        self._off_until_s = float("-inf")
+        self._noted_sampling: Sampling | None = None
+        self._thread: Thread | None = None
 
-    def run(self) -> None:
-        """Write until an order with a deadline has been carried out."""
-        while True:
+    def start(self) -> None:
+        """Start the thread. Raises RuntimeError where there is none to be had."""
+        self._thread = Thread(target=self._run, name="driftline-capture", daemon=True)
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def _run(self) -> None:
+        order: Order | None = None
+        at_work = True
+        while at_work:
             try:
-                order = self._buffer.bell.get(timeout=_POLL_S)
-            except Empty:
-                order = None
-            self._encode(self._buffer.take())
-            if order is None:
-                self._roll(time.monotonic() - self._to.roll_after_s)
-                self._store(time.monotonic())
-                continue
-            self._carry_out(order)
-            if order.deadline is not None:
-                return
+                if not self.uploader.is_alive():
+                    self.uploader.start()
+                order = order or self._next()
+                self._drain()
+                self._tend(time.monotonic())
+                if order is not None:
+                    at_work = order.deadline is None
+                    self._pass_on(order)
+                    order = None
+            except Exception as why:  # noqa: BLE001  the one place where this thread catches all: it must not die
+                self._stumble(why)
 
-    def _carry_out(self, order: Order) -> None:
-        self._roll(float("inf"))
-        self._retry_at_s = 0.0
-        self._store(time.monotonic())
-        while self._closed and order.deadline is not None and time.monotonic() < order.deadline:
-            time.sleep(_POLL_S)
-            self._retry_at_s = 0.0
-            self._store(time.monotonic())
-        order.whole = not self._closed
-        if order.deadline is not None:
-            self._give_up(0)
-        self._store_counters(self._buffer.unstored())
-        order.done.set()
+    def abandon(self) -> None:
+        """Let go of the spool, in a forked child: it is its parent's."""
+        if self.outbox.folder is not None:
+            self.outbox.folder.release()
+        self.uploader.abandon()
 
-    def _encode(self, exchanges: list[Exchange]) -> None:
-        for number, exchange in enumerate(exchanges, 1):
+    def _next(self) -> Order | None:
+        try:
+            return self._buffer.bell.get(timeout=_POLL_S)
+        except Empty:
+            return None
+
+    def _stumble(self, why: Exception) -> None:
+        self.outbox.failures += 1
+        self.outbox.troubled(f"{type(why).__name__}: {why}")
+        complain("the writer of the capture failed, and goes on: %s", why, trace=True)
+        time.sleep(_POLL_S)
+
+    def _pass_on(self, order: Order) -> None:
+        for segment in list(self._open.values()):
+            self._close(segment)
+        self._note()
+        self._sync()
+        self.uploader.bell.put(order)
+
+    def _drain(self) -> None:
+        self._batch.extend(self._buffer.take())
+        unsaved = number = 0
+        while self._batch:
+            exchange = self._batch.popleft()
             place = self._buffer.place(exchange)
             try:
-                record = self._protected(self._record(exchange), place)
-                line = None if record is None else _encoded(record)
+                unsaved += self._add(place, exchange)
             except (AttributeError, TypeError, ValueError, OverflowError) as why:
-                if self._buffer.lost(place, 1, NOT_ENCODABLE):
+                if self._buffer.tallies.lost(place, 1, NOT_ENCODABLE):
                     complain("a captured request was dropped: %s", why)
-                continue
-            if line is None:
-                continue
-            file = self._open.get(place) or self._open_file(place, exchange.at)
-            file.lines.append(line)
-            file.size += len(line) + 1
-            if file.size >= self._to.max_file_bytes:
-                self._close(file)
+            except Exception:
+                self._buffer.tallies.lost(place, 1, FAILED)
+                raise
+            number += 1
+            if unsaved >= _SAVE_BYTES:
+                self._save()
+                unsaved = 0
             if number % _SLICE == 0:
                 time.sleep(0)
+        self._save()
 
-    def _record(self, exchange: Exchange) -> Record:
-        return Record(
-            event_id=exchange.event_id or new_id(),
-            inferred_at=exchange.at.replace(microsecond=0),
-            input=self._payload(exchange.request, exchange.request_content_type, exchange.request_truncated),
-            output=self._payload(exchange.response, exchange.response_content_type, exchange.response_truncated),
-            inference_id=exchange.inference_id,
-            custom_attributes=exchange.custom_attributes,
-            probability=exchange.probability,
-            status=exchange.status if exchange.status is not None and exchange.status >= FAILED else None,
-        )
+    def _add(self, place: Place, exchange: Exchange) -> int:
+        now_s = time.monotonic()
+        if self.room is not None and self._folder(now_s) is not None and self.room.look(now_s):
+            if self._buffer.tallies.lost(place, 1, DISK_FULL):
+                complain("the disk of the spool is full: capture pauses, and counts what it drops")
+            return 0
+        record = self._protected(record_of(exchange, self._to.content_types), place)
+        if record is None:
+            return 0
+        line = line_of(record)
+        segment = self._open.get(place) or self._begin(place, exchange.at, now_s)
+        segment.add(line, now_s)
+        self._touched.add(segment)
+        if segment.size + segment.unsaved_bytes >= self._to.max_file_bytes:
+            self._save()
+            if self._open.get(place) is segment:
+                self._close(segment)
+        return len(line)
 
     def _protected(self, record: Record, place: Place) -> Record | None:
         """The record as the policy lets it be stored; None where nothing of it may be, which is counted."""
-        policy = self._to.privacy
+        policy, tallies = self._to.privacy, self._buffer.tallies
         if policy is None:
             return record
         try:
             made, withheld, lost = policy.protect(record)
         except Exception as why:  # noqa: BLE001  whatever breaks a policy, what it protects must not be stored
-            if self._buffer.lost(place, 1, POLICY_FAILED):
+            if tallies.lost(place, 1, POLICY_FAILED):
                 complain("a captured request was dropped, since its privacy policy failed: %s", type(why).__name__)
             return None
         if withheld and made.input is None and made.output is None:
-            if self._buffer.lost(place, 1, withheld[0]):
+            if tallies.lost(place, 1, withheld[0]):
                 complain("a captured request was dropped: %s", withheld[0])
             return None
-        if (withheld or lost) and self._buffer.withheld(place, (*withheld, *lost)):
+        if (withheld or lost) and tallies.withheld(place, (*withheld, *lost)):
             complain("something was left out of a captured request: %s", ", ".join((*withheld, *lost)))
         return made
 
-    def _payload(self, body: bytes | str | None, content_type: str | None, truncated: bool) -> Payload | None:
-        if body is None:
-            return None
-        return payload(body, content_type, self._to.content_types.encoding(content_type), truncated=truncated)
+    def _begin(self, place: Place, at: datetime, now_s: float) -> Segment:
+        same = [segment for segment in self._open.values() if segment.place[:2] == place[:2]]
+        if len(same) >= _OPEN_SEGMENTS:
+            self._save()
+            self._close(min(same, key=lambda segment: segment.opened_s))
+        head = Head(captured_key(place.endpoint, place.variant, at, new_id()), *place)
+        folder = self._folder(now_s)
+        segment = Segment(head, None, now_s) if folder is None else folder.segment(head, now_s)
+        self._open[place] = segment
+        self.outbox.open = frozenset(self._open)
+        return segment
 
-    def _open_file(self, place: Place, at: datetime) -> _File:
-        same = [file for file in self._open.values() if file.place[:2] == place[:2]]
-        if len(same) >= _OPEN_FILES:
-            self._close(min(same, key=lambda file: file.opened_s))
-        file = self._open[place] = _File(
-            place, captured_key(place.endpoint, place.variant, at, new_id()), time.monotonic()
+    def _save(self) -> None:
+        touched, self._touched = self._touched, set()
+        for segment in touched:
+            before = segment.size
+            lost, why = segment.save()
+            if self.room is not None and segment.file is not None:
+                self.room.added(segment.size - before)
+            if self.outbox.folder is not None:
+                self.outbox.folder.saved(segment)
+            if why is not None:
+                self._unsaved(segment, lost, why)
+        if self._to.spool is not None and self._to.spool.sync_every_s == 0:
+            self._sync()
+
+    def _unsaved(self, segment: Segment, lost: int, why: OSError) -> None:
+        full = is_full(why)
+        if self._buffer.tallies.lost(segment.place, lost, DISK_FULL if full else SPOOL_FAILED):
+            complain("captured requests could not be spooled: %s", why)
+        self.outbox.troubled(f"the spool cannot be written: {why}")
+        self._close(segment)
+        if full and self.room is not None:
+            self.room.shut(time.monotonic())
+        elif not full:
+            self._leave_spool(why)
+
+    def _close(self, segment: Segment) -> None:
+        self._open.pop(segment.place, None)
+        if segment.records:
+            self.outbox.add(segment)
+            self.outbox.give_up(2 * self._to.max_file_bytes)
+        self.outbox.open = frozenset(self._open)
+        self.uploader.bell.put(None)
+
+    def _tend(self, now_s: float) -> None:
+        """What is due: close segments by age, note counts, sync."""
+        for segment in [segment for segment in self._open.values() if self._is_due(segment, now_s)]:
+            self._close(segment)
+        if now_s - self._noted_s >= _NOTE_S:
+            self._noted_s = now_s
+            self._note()
+        if self._to.spool is not None and now_s - self._synced_s >= self._to.spool.sync_every_s:
+            self._synced_s = now_s
+            self._sync()
+
+    def _is_due(self, segment: Segment, now_s: float) -> bool:
+        if now_s - segment.opened_s >= self._to.roll_after_s:
+            return True
+        over = any(
+            other.place[:2] == segment.place[:2] and other.place.hour > segment.place.hour
+            for other in self._open.values()
         )
-        return file
+        return over and now_s - segment.added_s >= _IDLE_S
 
-    def _roll(self, opened_before_s: float) -> None:
-        for file in [file for file in self._open.values() if file.opened_s <= opened_before_s]:
-            self._close(file)
+    def _note(self) -> None:
+        folder = self._folder(time.monotonic())
+        if folder is None:
+            return
+        try:
+            with folder.lock:
+                news = self._buffer.tallies.news("journal")
+                if news:
+                    folder.note(news)
+                    self._buffer.tallies.told("journal", news)
+                if self._noted_sampling is not self._to.samplings.last:
+                    self._noted_sampling = self._to.samplings.last
+                    folder.note_samplings(self._to.samplings)
+                folder.shorten(self._buffer.tallies)
+        except OSError as why:
+            self.outbox.troubled(f"the journal of the spool cannot be written: {why}")
 
-    def _close(self, file: _File) -> None:
-        del self._open[file.place]
-        self._closed.append(file)
-        # Here and not only in the loop: a long queue of large records may fill several files in one go.
-        self._store(time.monotonic())
+    def _sync(self) -> None:
+        if self.outbox.folder is None:
+            return
+        try:
+            self.outbox.folder.sync()
+        except OSError as why:
+            self.outbox.troubled(f"the spool cannot be synced: {why}")
+            complain("the spool of the capture cannot be synced: %s", why)
 
-    def _store(self, now_s: float) -> None:
-        stored: set[Place] = set()
-        while self._closed and now_s >= self._retry_at_s:
-            file = self._closed[0]
+    def _folder(self, now_s: float) -> WriterFolder | None:
+        """The folder in the spool; None, tried again later, where there cannot be one."""
+        if self._spool is None or now_s < self._off_until_s:
+            return None
+        if self.outbox.folder is None:
             try:
-                self._to.store.put(file.key, b"\n".join([*file.lines, b""]))
-            except (DriftlineError, OSError) as why:
-                self._delay_s = min(_LONGEST_DELAY_S, self._delay_s * 2 or _FIRST_DELAY_S)
-                self._retry_at_s = now_s + self._delay_s
-                complain("captured requests could not be stored and wait in memory: %s", why)
-                break
-            self._closed.popleft()
-            self._buffer.wrote(file.place, len(file.lines))
-            self._delay_s = 0.0
-            stored.add(file.place)
-        self._give_up(2 * self._to.max_file_bytes)
-        if now_s - self._counted_at_s >= self._to.roll_after_s:
-            self._counted_at_s = now_s
-            self._store_counters(self._buffer.unstored())
-        elif stored:
-            # An hour whose file is still open, or not yet begun, will be counted again when that is closed.
-            self._store_counters([each for each in self._buffer.unstored() if each[0] in stored - self._open.keys()])
+                folder = self.outbox.folder = WriterFolder.open(self._spool, self.id)
+                self._noted_sampling = self._to.samplings.last
+                folder.note_samplings(self._to.samplings)
+            except OSError as why:
+                self._off_until_s = now_s + _SPOOL_S
+                self.outbox.troubled(f"the spool cannot be opened: {why}")
+                complain("captured requests wait in memory, not on the disk: the spool cannot be opened: %s", why)
+        return self.outbox.folder
 
-    def _give_up(self, most_bytes: int) -> None:
-        held = sum(file.size for file in self._closed)
-        while self._closed and held > most_bytes:
-            file = self._closed.popleft()
-            held -= file.size
-            self._buffer.lost(file.place, len(file.lines), STORE_UNAVAILABLE)
-
-    def _store_counters(self, changed: list[tuple[Place, Counters]]) -> None:
-        to = self._to
-        for place, counters in changed:
-            try:
-                put_counters(to.store, place, self.id, to.samplings, counters)
-            except (DriftlineError, OSError) as why:
-                complain("the counters of the capture could not be stored: %s", why)
-                return
-            self._buffer.stored(place, counters)
-
-
-def _encoded(record: Record) -> bytes:
-    try:
-        return record.encode()
-    except UnicodeEncodeError:
-        return _storable(record).encode()
-
-
-def _storable(record: Record) -> Record:
-    return replace(
-        record,
-        event_id=storable(record.event_id),
-        inference_id=record.inference_id and storable(record.inference_id),
-        custom_attributes=tuple(map(storable, record.custom_attributes)),
-        input=_storable_type(record.input),
-        output=_storable_type(record.output),
-    )
-
-
-def _storable_type(side: Payload | None) -> Payload | None:
-    return side and replace(side, content_type=side.content_type and storable(side.content_type))
+    def _leave_spool(self, why: OSError) -> None:
+        complain("captured requests wait in memory, not on the disk: the spool cannot be written: %s", why)
+        self._off_until_s = time.monotonic() + _SPOOL_S
+        for segment in [segment for segment in self._open.values() if segment.file is not None]:
+            self._close(segment)
+        folder = self.outbox.folder
+        if folder is not None and not folder.path.is_dir():
+            self.outbox.folder = None  # somebody deleted it: make a new one
+            folder.release()

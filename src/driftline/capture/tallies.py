@@ -1,0 +1,189 @@
+"""The counts of every endpoint, variant and hour, and who was told of them: the store, and the journal of the spool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from threading import RLock
+from typing import Literal, NamedTuple, TypeAlias
+
+from driftline.capture.counters import Counters
+
+KILLED = "process killed"
+_KEPT = timedelta(hours=3)  # a clock that is set back by less finds its counts where they were
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+Listener: TypeAlias = Literal["store", "journal"]
+
+
+class Place(NamedTuple):
+    """Where a record belongs: what is counted, spooled and stored is kept apart by endpoint, variant and hour."""
+
+    endpoint: str
+    variant: str
+    hour: datetime
+
+
+class Tally:
+    """The counts of one place, as they change."""
+
+    __slots__ = ("dropped", "part", "sampled", "seen", "withheld", "written")
+
+    def __init__(self, counters: Counters | None = None, part: int = 0) -> None:
+        self.seen, self.sampled, self.written, dropped, withheld = counters or Counters()
+        self.dropped: dict[str, int] = dict(dropped)
+        self.withheld: dict[str, int] = dict(withheld)
+        self.part = part
+        """Above 0 where counts of the same place were closed before: the store keeps these beside those."""
+
+    def drop(self, reason: str, records: int = 1) -> bool:
+        """Count losses; whether they are the first for this reason."""
+        before = self.dropped.get(reason, 0)
+        self.dropped[reason] = before + records
+        return before == 0
+
+    def counters(self) -> Counters:
+        """The counts now."""
+        return Counters(self.seen, self.sampled, self.written, dict(self.dropped), dict(self.withheld))
+
+
+class Counted(NamedTuple):
+    """The counts of a place at one moment."""
+
+    place: Place
+    part: int
+    counters: Counters
+
+
+class Tallies:
+    """Tallies by place. `lock` is held for a few instructions, and is reentrant: a signal handler may capture too."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        self._tallies: dict[Place, Tally] = {}
+        self._past: dict[tuple[str, str], Counters] = {}
+        self._past_until: dict[tuple[str, str], datetime] = {}
+        self._parts = 0
+        self._current: dict[tuple[str, str], datetime] = {}
+        self._told: dict[Listener, dict[Place, Counters]] = {"store": {}, "journal": {}}
+        self._changed: dict[Listener, set[Place]] = {"store": set(), "journal": set()}
+
+    def current(self, place: Place) -> Tally:
+        """The tally in which requests are counted from now on, without a note that it changed."""
+        with self.lock:
+            self._current[place[:2]] = place.hour
+            return self.of(place)
+
+    def of(self, place: Place) -> Tally:
+        """The tally of the place, to be changed."""
+        tally = self._tallies.get(place)
+        if tally is None:
+            part = 0
+            if place.hour <= self._past_until.get(place[:2], datetime.min.replace(tzinfo=UTC)):
+                part = self._parts = self._parts + 1
+            tally = self._tallies[place] = Tally(part=part)
+        for changed in self._changed.values():
+            changed.add(place)
+        return tally
+
+    def restore(self, counted: Counted) -> None:
+        """Go on from counts that were kept elsewhere."""
+        with self.lock:
+            self._tallies[counted.place] = Tally(counted.counters, counted.part)
+            self.of(counted.place)
+
+    def wrote(self, place: Place, records: int) -> None:
+        """Count records that are in the store now."""
+        with self.lock:
+            self.of(place).written += records
+
+    def lost(self, place: Place, records: int, reason: str) -> bool:
+        """Count records that will never be in the store; whether they are the first of their place and reason."""
+        with self.lock:
+            return self.of(place).drop(reason, records)
+
+    def withheld(self, place: Place, reasons: Iterable[str]) -> bool:
+        """Count what a privacy policy kept out of a record; whether one of the reasons is the first of its place."""
+        with self.lock:
+            counts = self.of(place).withheld
+            first = False
+            for reason in reasons:
+                first = first or reason not in counts
+                counts[reason] = counts.get(reason, 0) + 1
+            return first
+
+    def settle(self, place: Place) -> None:
+        """Make the counts of a process that was killed whole: all that it had spooled is in the store.
+
+        What it had spooled after it last noted its counts raises them; what it had counted and never spooled is lost.
+        """
+        with self.lock:
+            tally = self.of(place)
+            pending = tally.counters().pending
+            if pending > 0:
+                tally.drop(KILLED, pending)
+            else:
+                tally.seen -= pending
+                tally.sampled -= pending
+
+    def total(self) -> Counters:
+        """The counters over all places."""
+        total = Counters()
+        for counters in self.totals().values():
+            total = total.merge(counters)
+        return total
+
+    def totals(self) -> dict[tuple[str, str], Counters]:
+        """The counters over all hours, by endpoint and variant."""
+        with self.lock:
+            totals = dict(self._past)
+            for place, tally in self._tallies.items():
+                totals[place[:2]] = totals.get(place[:2], Counters()).merge(tally.counters())
+            return totals
+
+    def news(self, listener: Listener) -> list[Counted]:
+        """The places whose counters changed since the listener was told, with their counters now."""
+        with self.lock:
+            told = self._told[listener]
+            now = [self.counted(place) for place in sorted(self._changed[listener])]
+            return [each for each in now if told.get(each.place) != each.counters]
+
+    def counted(self, place: Place) -> Counted:
+        """The counts of the place now."""
+        with self.lock:
+            tally = self._tallies[place]
+            return Counted(place, tally.part, tally.counters())
+
+    def told(self, listener: Listener, news: Iterable[Counted]) -> None:
+        """Remember that the listener knows these counters."""
+        with self.lock:
+            for place, _, counters in news:
+                if place not in self._tallies:
+                    continue
+                self._told[listener][place] = counters
+                # The current hour stays: requests are counted there without a note that it changed.
+                if place.hour != self._current.get(place[:2]) and self._tallies[place].counters() == counters:
+                    self._changed[listener].discard(place)
+
+    def forget(self) -> None:
+        """Close what is long over and known to the store: memory must not grow with the hours."""
+        with self.lock:
+            for place, tally in list(self._tallies.items()):
+                counters = tally.counters()
+                current = self._current.get(place[:2], _NEVER)
+                if current - place.hour < _KEPT and place.hour - current < _KEPT:
+                    continue
+                if counters.pending or self._told["store"].get(place) != counters:
+                    continue
+                lane = place[:2]
+                self._past[lane] = self._past.get(lane, Counters()).merge(counters)
+                self._past_until[lane] = max(self._past_until.get(lane, place.hour), place.hour)
+                del self._tallies[place]
+                for listener in self._told:
+                    self._told[listener].pop(place, None)
+                    self._changed[listener].discard(place)
+
+    def open_counts(self) -> list[Counted]:
+        """The counts of all places that are not closed, by place."""
+        with self.lock:
+            return [self.counted(place) for place in sorted(self._tallies)]

@@ -1,0 +1,284 @@
+"""What a writer leaves behind, and what the next one makes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from driftline.capture import Capture, Counters, Spool
+from driftline.capture.counters import stored_counters
+from driftline.capture.folder import WriterFolder, is_held, writer_folders
+from driftline.capture.frames import unframe
+from driftline.capture.tallies import KILLED, Place
+from driftline.errors import Unavailable
+from driftline.objects.directory import Directory
+from driftline.windows import Window
+
+from .conftest import Clock, Gated, ReadBack
+
+KILL_ITSELF = textwrap.dedent(
+    """
+    import os, signal, sys, time
+    from datetime import datetime
+    from driftline.capture import Capture
+
+    capture = Capture("flights", sys.argv[1], clock=lambda: datetime.fromisoformat("2026-03-01T09:00:00+00:00"))
+    for number in range(50):
+        capture.log("1", "0", inference_id=str(number))
+    time.sleep(0.6)  # now they are spooled, and counted in the journal
+    if sys.argv[2] == "more":
+        for number in range(50, 60):
+            capture.log("1", "0", inference_id=str(number))
+        time.sleep(0.12)
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+)
+
+
+class Refusing(Directory):
+    """A folder that is away, or that forgets to answer after it has stored."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.away = True
+        self.silent = 0
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, durable: bool = True) -> None:
+        if self.away:
+            raise Unavailable("the store is away")
+        super().put(key, data, if_absent=if_absent, durable=durable)
+        if self.silent and key.endswith(".jsonl"):
+            self.silent -= 1
+            raise Unavailable("no answer")
+
+
+def killed(objects: Path, how: str = "") -> None:
+    done = subprocess.run([sys.executable, "-c", KILL_ITSELF, str(objects), how], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def spools(tmp: Path) -> list[Path]:
+    """The folders of all writers in the only spool."""
+    return [writer for spool in tmp.iterdir() for writer in writer_folders(spool)]
+
+
+@pytest.mark.parametrize("how", ["", "more"])
+def test_what_a_killed_process_had_spooled_is_uploaded_by_the_next(
+    store: Directory, clock: Clock, read_back: ReadBack, spool_root: Path, how: str
+) -> None:
+    killed(store.root, how)
+    (dead,) = spools(spool_root)
+    assert not is_held(dead)
+    heir = Capture("flights", store, clock=clock)  # it need not capture anything
+    until(lambda: not dead.exists())
+    assert heir.close()
+    ids = [int(record.inference_id or "") for record in read_back()]
+    assert ids[:50] == list(range(50))
+    assert len(set(ids)) == len(ids)
+    hour = clock.at.replace(minute=0, second=0)
+    counted = stored_counters(store, "flights", "AllTraffic", Window(hour, hour + timedelta(hours=1)))
+    assert counted == Counters(len(ids), len(ids), len(ids))
+    assert heir.counters == Counters()
+
+
+def test_what_was_counted_and_never_spooled_is_a_loss_of_the_killed_process(
+    store: Directory, clock: Clock, spool_root: Path
+) -> None:
+    killed(store.root)
+    (dead,) = spools(spool_root)
+    folder = WriterFolder.adopt(dead)
+    assert folder is not None
+    from driftline.capture.tallies import Counted
+
+    place = Place("flights", "AllTraffic", clock.at.replace(minute=0, second=0))
+    folder.note([Counted(place, 0, Counters(70, 60, 0, {"queue full": 3}))])
+    folder.release()
+    with Capture("flights", store, clock=clock):
+        until(lambda: not dead.exists())
+    counted = stored_counters(store, *place[:2], Window(place.hour, place.hour + timedelta(hours=1)))
+    assert counted == Counters(70, 60, 50, {"queue full": 3, KILLED: 7})
+
+
+def test_the_folder_of_a_living_writer_is_left_alone(store: Directory, gated: Gated, spool_root: Path) -> None:
+    gated.gate.set()
+    first = Capture("flights", gated)
+    first.log("1", "0", inference_id="first")
+    until(lambda: bool(spools(spool_root)))
+    (folder,) = spools(spool_root)
+    assert is_held(folder)
+    assert WriterFolder.adopt(folder) is None
+    with Capture("flights", store) as second:
+        second.log("1", "0", inference_id="second")
+        assert second.flush()
+        assert folder.is_dir()
+    assert first.close()
+    assert spools(spool_root) == []
+
+
+def test_what_is_not_uploaded_at_the_end_waits_for_the_next_start(tmp_path: Path, read_back: ReadBack) -> None:
+    away = Refusing(tmp_path / "objects")
+    capture = Capture("flights", away)
+    capture.log("1", "0")
+    assert not capture.close(timeout_s=0.3)
+    assert capture.counters.pending == 1
+    assert capture.counters.lost == 0
+    away.away = False
+    heir = Capture("flights", away)
+    until(lambda: len(read_back()) == 1)
+    assert heir.close()
+
+
+@pytest.mark.parametrize("silent", [1, 3])
+def test_an_answer_that_got_lost_does_not_make_a_second_object(
+    tmp_path: Path, read_back: ReadBack, silent: int
+) -> None:
+    store = Refusing(tmp_path / "objects")
+    store.away, store.silent = False, silent
+    capture = Capture("flights", store)
+    for _ in range(10):
+        capture.log("1", "0")
+    capture.flush()
+    assert capture.close(timeout_s=20)
+    assert len(read_back()) == 10
+    assert capture.counters == Counters(10, 10, 10)
+
+
+def test_a_name_that_is_taken_by_other_records_is_not_written_over(
+    gated: Gated, read_back: ReadBack, spool_root: Path
+) -> None:
+    capture = Capture("flights", gated)
+    capture.log("1", "0", inference_id="ours")
+    until(lambda: any(spool.glob("*.segment") for spool in spools(spool_root)))
+    (file,) = next(spool for spool in spools(spool_root)).glob("*.segment")
+    import json
+
+    key = json.loads(unframe(file.read_bytes()).lines[0])["key"]
+    Directory(gated.root).put(key, b"")
+    gated.gate.set()
+    assert capture.close()
+    assert [record.inference_id for record in read_back()] == ["ours"]
+    assert gated.get(key) == b""
+
+
+def test_after_an_outage_all_is_there_in_order_without_loss(tmp_path: Path, clock: Clock, read_back: ReadBack) -> None:
+    store = Refusing(tmp_path / "objects")
+    capture = Capture("flights", store, clock=clock, roll_after_s=0.05)
+    for number in range(120):
+        capture.log("1", "0", inference_id=f"{number:03d}")
+        clock.at += timedelta(seconds=30)
+        if number % 10 == 0:
+            time.sleep(0.12)
+    store.away = False
+    assert capture.close(timeout_s=30)
+    assert [record.inference_id for record in read_back()] == [f"{number:03d}" for number in range(120)]
+
+
+def test_capture_pauses_while_the_spool_is_full_and_goes_on_after(tmp_path: Path, read_back: ReadBack) -> None:
+    store = Refusing(tmp_path / "objects")
+    capture = Capture("flights", store, roll_after_s=0.05, spool=Spool(tmp_path / "spool", most_bytes=2000))
+    dropped = 0
+    for number in range(1000):
+        capture.log("x" * 1000, "0", inference_id=str(number))
+        time.sleep(0.01)
+        dropped = capture.counters.dropped.get("disk full", 0)
+        if dropped:
+            break
+    assert dropped
+    store.away = False
+    until(lambda: capture.counters.written > 0 and capture.flush())
+    before = capture.counters.written
+
+    def goes_on() -> bool:
+        capture.log("1", "0", inference_id="later")
+        capture.flush()
+        return capture.counters.written > before
+
+    until(goes_on)
+    assert capture.close()
+    assert capture.counters.dropped.keys() == {"disk full"}
+    assert capture.counters.written == len(read_back())
+
+
+def test_without_a_folder_for_the_spool_capture_goes_on_in_memory(
+    store: Directory, tmp_path: Path, read_back: ReadBack, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    with Capture("flights", store, spool=tmp_path / "file" / "spool") as capture:
+        capture.log("1", "0")
+    assert len(read_back()) == 1
+    assert "wait in memory, not on the disk" in caplog.text
+
+
+def test_a_spool_that_is_deleted_under_the_writer_is_counted_and_made_anew(
+    gated: Gated, read_back: ReadBack, spool_root: Path
+) -> None:
+    import shutil
+
+    capture = Capture("flights", gated, roll_after_s=0.1)
+    capture.log("1", "0", inference_id="gone")
+    until(lambda: any(list(spool.glob("*.segment")) for spool in spools(spool_root)))
+    for folder in spools(spool_root):
+        shutil.rmtree(folder)
+    gated.gate.set()
+    capture.log("1", "0", inference_id="after")
+    until(lambda: capture.counters.lost > 0)
+    assert capture.close()
+    counters = capture.counters
+    assert counters.sampled == counters.written + counters.lost == 2
+    assert counters.written == len(read_back())
+
+
+def test_a_damaged_line_in_the_spool_is_counted_and_the_others_are_kept(
+    gated: Gated, read_back: ReadBack, spool_root: Path
+) -> None:
+    capture = Capture("flights", gated)
+    for number in range(10):
+        capture.log("1", "0", inference_id=f"id-{number}")
+    until(lambda: any(list(spool.glob("*.segment")) for spool in spools(spool_root)))
+    (file,) = next(spool for spool in spools(spool_root)).glob("*.segment")
+    file.write_bytes(file.read_bytes().replace(b"id-3", b"id-X"))
+    gated.gate.set()
+    assert capture.close()
+    assert [record.inference_id for record in read_back()] == [f"id-{n}" for n in range(10) if n != 3]
+    assert capture.counters == Counters(10, 10, 9, {"spool damaged": 1})
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_does_not_keep_its_dead_parent_alive(store: Directory, clock: Clock, spool_root: Path) -> None:
+    read_end, write_end = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        capture = Capture("flights", store, clock=clock)
+        capture.log("1", "0", inference_id="parent")
+        time.sleep(0.4)
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+        os.write(write_end, str(child).encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+    child = int(os.read(read_end, 20))
+    os.waitpid(parent, 0)
+    try:
+        (dead,) = spools(spool_root)
+        assert not is_held(dead)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.close(read_end)
+        os.close(write_end)

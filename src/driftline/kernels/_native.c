@@ -18,8 +18,10 @@ typedef unsigned __int128 u128;
 /* A loop that is compiled for newer processors as well; which one runs is found out when the module is loaded. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
 #define DISPATCHED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
+#define WIDE_REGISTERS() __builtin_cpu_supports("avx2")
 #else
 #define DISPATCHED
+#define WIDE_REGISTERS() 0
 #endif
 
 #define BLOCK 1024
@@ -34,6 +36,9 @@ typedef unsigned __int128 u128;
 #define UNFLUSHED (1 << 21) /* rows after which the sums of exponents are emptied, long before they overflow */
 #define NEAR (1 << 13)      /* buckets of one sign that are counted by their place */
 #define ROOM (NEAR / 8)     /* of them, those that are kept free for numbers of greater size than any so far */
+#define FAR (2 * NEAR)      /* the place of a bucket that is not near */
+#define UNSETTLED (1 << 17) /* rows after which recent counts are added to the others, long before they overflow */
+#define SPAN 11             /* exponents of numbers that are summed together: 53 bits and these are a word */
 
 static inline uint64_t mixed(uint64_t h) {
     h = (h ^ (h >> 30)) * 0xBF58476D1CE4E5B9ULL;
@@ -49,11 +54,11 @@ static inline void observe(uint8_t *registers, uint64_t place, uint64_t rank) {
     if (__builtin_expect(rank > registers[place], 0)) registers[place] = (uint8_t)rank;
 }
 
-DISPATCHED static void places_and_ranks(const uint64_t *keys, uint64_t *places, uint64_t *ranks, int n) {
+DISPATCHED static void places_and_ranks(const uint64_t *keys, uint32_t *places, uint32_t *ranks, int n) {
     for (int i = 0; i < n; i++) {
         uint64_t hash = mixed(keys[i] + GAMMA);
-        places[i] = hash >> (64 - LOG_REGISTERS);
-        ranks[i] = rank_of(hash);
+        places[i] = (uint32_t)(hash >> (64 - LOG_REGISTERS));
+        ranks[i] = (uint32_t)rank_of(hash);
     }
 }
 
@@ -76,6 +81,37 @@ typedef struct { /* sums of mantissas and of their squares, by sign and exponent
     u128 second[2][EXPONENTS];
 } Sums;
 
+typedef struct { /* sums of numbers of a few exponents, as integers of two halves; and of their products, halved too */
+    uint64_t high, low;
+    uint64_t products[3][2]; /* of the low halves, of both, of the high ones; their low and high halves */
+    uint64_t left_out;       /* how many numbers were too small */
+} Part;
+
+static inline uint64_t low_half(uint64_t word) { return word & UINT32_MAX; }
+
+/* Sums numbers that are at most SPAN exponents above `base`; it can be done for many at once. */
+DISPATCHED static void sum_part(const uint64_t *bits, int n, uint64_t base, Part *part) {
+    uint64_t high = 0, low = 0, left_out = 0, ll = 0, lh = 0, ml = 0, mh = 0, hl = 0, hh = 0;
+    for (int i = 0; i < n; i++) {
+        int64_t up = (int64_t)(((bits[i] >> 52) & 0x7FF) - base);
+        uint64_t word = ((bits[i] & MANTISSA) | (MANTISSA + 1)) << (up & 63);
+        uint64_t minus = 0 - (bits[i] >> 63);
+        word = up < 0 ? 0 : word;
+        left_out += (uint64_t)up >> 63;
+        uint64_t upper = word >> 32, lower = low_half(word);
+        high += (upper ^ minus) - minus;
+        low += (lower ^ minus) - minus;
+        uint64_t lowest = lower * lower, middle = lower * upper, highest = upper * upper;
+        ll += low_half(lowest);
+        lh += lowest >> 32;
+        ml += low_half(middle);
+        mh += middle >> 32;
+        hl += low_half(highest);
+        hh += highest >> 32;
+    }
+    *part = (Part){high, low, {{ll, lh}, {ml, mh}, {hl, hh}}, left_out};
+}
+
 /* -- the accumulator -------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -88,17 +124,19 @@ typedef struct {
 typedef struct {
     uint64_t from[2]; /* the first bucket of the negative, and of the positive ones */
     uint64_t counts[2 * NEAR];
+    uint32_t recent[2 * NEAR]; /* counted since the rest was settled; in half the memory */
 } Near;
 
 typedef struct {
     PyObject_HEAD
     int64_t limit;
     int log_size, log_most, shift, busy;
-    int64_t used;
+    int64_t used; /* buckets; of those that are near, the ones that were when they were settled */
+    int64_t far;  /* of them, those in the table, once some are near */
     Bucket *table;
     Near *near;       /* NULL while shift is 0 */
     uint64_t least, greatest; /* keys of the numbers that are not zero */
-    int64_t count, zeros, nans, positive, negative, unflushed;
+    int64_t count, zeros, nans, positive, negative, unflushed, unsettled;
     Sums *sums;       /* NULL while shift is 0 */
     uint8_t *registers;  /* NULL while shift is 0 */
     uint64_t plus[LIMBS], minus[LIMBS], squares[LIMBS];
@@ -129,6 +167,23 @@ static int grow(Accumulator *self) {
     self->table = table;
     self->log_size = log_size;
     return 0;
+}
+
+DISPATCHED static int64_t settled(uint64_t *restrict counts, uint32_t *restrict recent) {
+    int64_t used = 0;
+    for (int i = 0; i < 2 * NEAR; i++) {
+        counts[i] += recent[i];
+        used += counts[i] != 0;
+    }
+    return used;
+}
+
+/* Adds the recent counts to the others, and finds how many buckets are used. */
+static void settle(Accumulator *self) {
+    if (!self->near) return;
+    self->used = self->far + settled(self->near->counts, self->near->recent);
+    memset(self->near->recent, 0, sizeof self->near->recent);
+    self->unsettled = 0;
 }
 
 /* Sorts the used buckets by key, by their bytes from the lowest; passes over a byte that all keys share are skipped. */
@@ -211,8 +266,10 @@ static void flush(Accumulator *self) {
 
 static inline uint64_t place_of(const Near *near, uint64_t key, int positive) {
     uint64_t place = key - near->from[positive];
-    return place < NEAR ? place + (uint64_t)positive * NEAR : 2 * NEAR;
+    return place < NEAR ? place + (uint64_t)positive * NEAR : FAR;
 }
+
+static int wide_registers; /* whether many numbers are summed at once faster than one by one */
 
 static inline int is_positive(uint64_t key, int shift) { return (int)(key >> (63 - shift)) & 1; }
 
@@ -223,11 +280,16 @@ static void enter_all(Accumulator *self, const Bucket *buckets, int64_t n) {
     near->from[0] = buckets[0].key > ROOM ? buckets[0].key - ROOM : 0;
     near->from[1] = buckets[n - 1].key + ROOM > NEAR ? buckets[n - 1].key + ROOM - NEAR : 0;
     memset(near->counts, 0, sizeof near->counts);
+    memset(near->recent, 0, sizeof near->recent);
     memset(self->table, 0xFF, sizeof(Bucket) << self->log_size);
+    self->far = 0;
     for (int64_t i = 0; i < n; i++) {
         uint64_t place = place_of(near, buckets[i].key, is_positive(buckets[i].key, self->shift));
-        if (place < 2 * NEAR) near->counts[place] = buckets[i].count;
-        else *find(self->table, self->log_size, buckets[i].key) = buckets[i];
+        if (place != FAR) near->counts[place] = buckets[i].count;
+        else {
+            *find(self->table, self->log_size, buckets[i].key) = buckets[i];
+            self->far++;
+        }
     }
 }
 
@@ -255,8 +317,7 @@ static int widen_first(Accumulator *self) {
 /* Drops one more bit: neighbours become one, in place, and the few that are not near are entered anew. */
 static int drop_bit(Accumulator *self) {
     Near *near = self->near;
-    int64_t far = 0, size = 1LL << self->log_size;
-    for (int64_t i = 0; i < size; i++) far += self->table[i].key != EMPTY;
+    int64_t far = self->far, size = 1LL << self->log_size;
     Bucket *buckets = malloc(sizeof(Bucket) * (size_t)(far + 1));
     if (!buckets) return -1;
     if (far) {
@@ -266,7 +327,7 @@ static int drop_bit(Accumulator *self) {
         memset(self->table, 0xFF, sizeof(Bucket) << self->log_size);
     }
     self->shift++;
-    self->used = 0;
+    self->far = self->used = 0;
     for (int sign = 0; sign < 2; sign++) {
         uint64_t *counts = near->counts + sign * NEAR, from = near->from[sign], before[NEAR], to = 0;
         memcpy(before, counts, sizeof before);
@@ -279,16 +340,17 @@ static int drop_bit(Accumulator *self) {
     }
     for (int64_t i = 0; i < far; i++) {
         uint64_t key = buckets[i].key >> 1, place = place_of(near, key, is_positive(key, self->shift));
-        if (place < 2 * NEAR) {
+        if (place != FAR) {
             self->used += near->counts[place] == 0;
             near->counts[place] += buckets[i].count;
         } else {
             Bucket *bucket = find(self->table, self->log_size, key);
-            self->used += bucket->key == EMPTY;
+            self->far += bucket->key == EMPTY;
             if (bucket->key == EMPTY) *bucket = (Bucket){key, 0};
             bucket->count += buckets[i].count;
         }
     }
+    self->used += self->far;
     free(buckets);
     return 0;
 }
@@ -296,6 +358,7 @@ static int drop_bit(Accumulator *self) {
 /* Makes buckets as much wider as leaves at most `limit`, and no more. */
 static int widen(Accumulator *self) {
     if (self->shift == 0) return widen_first(self);
+    settle(self);
     while (self->used > self->limit)
         if (drop_bit(self) < 0) return -1;
     return 0;
@@ -305,13 +368,13 @@ static int widen(Accumulator *self) {
 static int enter(Accumulator *self, uint64_t key) {
     if (self->used >= 2 * self->limit) {
         if (widen(self) < 0) return -1;
-    } else if (self->log_size < self->log_most && self->used >= (1LL << self->log_size) / 2) {
+    } else if (self->log_size < self->log_most && self->used >= (1LL << self->log_size) / 8) {
         if (grow(self) < 0) return -1;
     }
-    uint64_t place = 2 * NEAR;
+    uint64_t place = FAR;
     key >>= self->shift;
     if (self->near) place = place_of(self->near, key, is_positive(key, self->shift));
-    if (place < 2 * NEAR) {
+    if (place != FAR) {
         self->used += self->near->counts[place]++ == 0;
         return 0;
     }
@@ -319,12 +382,13 @@ static int enter(Accumulator *self, uint64_t key) {
     if (bucket->key == EMPTY) {
         *bucket = (Bucket){key, 1};
         self->used++;
+        self->far += self->near != NULL;
     } else bucket->count++;
     return 0;
 }
 
 DISPATCHED static void keys_of(const uint64_t *bits, uint64_t *keys, int n, uint64_t *least, uint64_t *greatest) {
-    uint64_t low = *least, high = *greatest;
+    uint64_t low = UINT64_MAX, high = 0;
     for (int i = 0; i < n; i++) {
         uint64_t key = key_of(bits[i]);
         keys[i] = key;
@@ -335,57 +399,112 @@ DISPATCHED static void keys_of(const uint64_t *bits, uint64_t *keys, int n, uint
     *greatest = high;
 }
 
-/* Takes in the bits of numbers that are finite and not zero, at most BLOCK of them. */
-static int take_in(Accumulator *self, const uint64_t *bits, int n) {
-    uint64_t keys[BLOCK], places[BLOCK], ranks[BLOCK];
-    int first = 0;
-    keys_of(bits, keys, n, &self->least, &self->greatest);
-    self->count += n;
+DISPATCHED static int places_of(const uint64_t *keys, uint32_t *places, int n, int shift, const uint64_t *from) {
+    uint64_t negative = from[0], step = from[1] - from[0] - NEAR, far = 0;
     for (int i = 0; i < n; i++) {
-        Bucket *table = self->table;
-        Near *near = self->near;
-        int shift = self->shift, log_size = self->log_size;
-        uint64_t mask = (1ULL << log_size) - 1;
-        if (near) {
-            const uint64_t from_negative = near->from[0], step = near->from[1] - near->from[0] - NEAR;
-            uint64_t *restrict counts = near->counts;
-            for (; i < n; i++) {
-                uint64_t key = keys[i] >> shift, positive = keys[i] >> 63;
-                uint64_t place = key - from_negative - (step & (0 - positive)), start = positive * NEAR;
-                if (__builtin_expect(place - start < NEAR, 1)) {
-                    if (__builtin_expect(counts[place] == 0, 0)) break;
-                    counts[place]++;
-                } else {
-                    Bucket *bucket = find(table, log_size, key);
-                    if (bucket->key == EMPTY) break;
-                    bucket->count++;
-                }
+        uint64_t positive = 0 - (keys[i] >> 63);
+        uint64_t place = (keys[i] >> shift) - negative - (step & positive); /* of the positive, from NEAR on */
+        uint64_t beyond = (place - (NEAR & positive)) / NEAR;
+        places[i] = (uint32_t)(beyond ? FAR : place);
+        far |= beyond;
+    }
+    return far != 0;
+}
+
+/* Counts numbers while each bucket is a value, until one makes buckets wider; that one is counted, too. */
+static int count_values(Accumulator *self, const uint64_t *keys, int n) {
+    for (int i = 0; i < n; i++) {
+        Bucket *bucket = find(self->table, self->log_size, keys[i]);
+        if (bucket->key != EMPTY) bucket->count++;
+        else if (enter(self, keys[i]) < 0) return -1;
+        else if (self->near) return i;
+    }
+    return n;
+}
+
+/* Counts numbers by their wide buckets. */
+static int count_wide(Accumulator *self, const uint64_t *keys, int n) {
+    Near *near = self->near;
+    uint32_t places[BLOCK], *restrict recent = near->recent;
+    for (int done = 0; done < n;) {
+        int shift = self->shift, left = n - done;
+        const uint64_t *key = keys + done;
+        if (!places_of(key, places, left, shift, near->from)) {
+            for (int i = 0; i < left; i++) recent[places[i]]++;
+            break;
+        }
+        for (int i = 0; i < left && shift == self->shift; i++, done++) {
+            if (places[i] != FAR) recent[places[i]]++;
+            else {
+                Bucket *bucket = find(self->table, self->log_size, key[i] >> shift);
+                if (bucket->key != EMPTY) bucket->count++;
+                else if (enter(self, key[i]) < 0) return -1;
             }
         }
-        for (; !near && i < n; i++) {
-            uint64_t key = keys[i], at = (key * GAMMA) >> (64 - log_size);
-            while (table[at].key != key && table[at].key != EMPTY) at = (at + 1) & mask;
-            if (table[at].key == EMPTY) break;
-            table[at].count++;
-        }
-        if (i == n) break;
-        if (enter(self, keys[i]) < 0) return -1;
-        /* What the widening before this row took in are the rows before it; this row is not among them. */
-        if (shift == 0 && self->shift) first = i;
     }
-    if (self->shift == 0) return 0;
-    places_and_ranks(keys + first, places + first, ranks + first, n - first);
+    self->unsettled += n;
+    if (self->unsettled >= UNSETTLED) {
+        settle(self);
+        if (self->used >= 2 * self->limit) return widen(self);
+    }
+    return 0;
+}
+
+static inline void add_each(Sums *sums, uint64_t bits, int copy) {
+    uint64_t both = bits >> 52, exponent = both & 0x7FF;
+    uint64_t mantissa = (bits & MANTISSA) | ((uint64_t)(exponent != 0) << 52);
+    sums->first[copy][both] += mantissa;
+    sums->second[copy][exponent] += (u128)mantissa * mantissa;
+}
+
+/* Adds numbers to the sums; `greatest` is their greatest exponent. */
+static void sum_up(Accumulator *self, const uint64_t *bits, int n, uint64_t greatest) {
     Sums *sums = self->sums;
-    uint8_t *registers = self->registers;
-    for (int i = first; i < n; i++) {
-        uint64_t both = bits[i] >> 52, exponent = both & 0x7FF;
-        uint64_t mantissa = (bits[i] & MANTISSA) | ((uint64_t)(exponent != 0) << 52);
-        sums->first[i & 1][both] += mantissa;
-        sums->second[i & 1][exponent] += (u128)mantissa * mantissa;
-        observe(registers, places[i], ranks[i]);
-    }
-    self->unflushed += n - first;
+    uint64_t base = greatest > SPAN ? greatest - SPAN : 1;
+    if (wide_registers) {
+        Part part;
+        sum_part(bits, n, base, &part);
+        __int128 first = (__int128)(int64_t)part.high * ((__int128)1 << 32) + (int64_t)part.low;
+        add_at(first < 0 ? self->minus : self->plus, (u128)(first < 0 ? -first : first), (int)base - 1);
+        for (int i = 0; i < 3; i++) {
+            u128 product = part.products[i][0] + ((u128)part.products[i][1] << 32);
+            add_at(self->squares, product, 2 * ((int)base - 1) + 32 * i + (i == 1));
+        }
+        if (part.left_out) {
+            uint64_t small[BLOCK + 1];
+            int some = 0;
+            for (int i = 0; i < n; i++) {
+                small[some] = bits[i];
+                some += ((bits[i] >> 52) & 0x7FF) < base;
+            }
+            for (int i = 0; i < some; i++) add_each(sums, small[i], i & 1);
+        }
+    } else
+        for (int i = 0; i < n; i++) add_each(sums, bits[i], i & 1);
+    self->unflushed += n;
     if (self->unflushed >= UNFLUSHED) flush(self);
+}
+
+/* Takes in the bits of numbers that are finite and not zero, at most BLOCK of them. */
+static int take_in(Accumulator *self, const uint64_t *bits, int n) {
+    uint64_t keys[BLOCK], least, greatest;
+    uint32_t places[BLOCK], ranks[BLOCK];
+    int first = 0, counted = 0;
+    keys_of(bits, keys, n, &least, &greatest);
+    if (least < self->least) self->least = least;
+    if (greatest > self->greatest) self->greatest = greatest;
+    self->count += n;
+    if (!self->near) {
+        first = count_values(self, keys, n);
+        if (first < 0) return -1;
+        if (first == n) return 0;
+        counted = first + 1; /* what the widening took in are the rows before; this row is not among them */
+    }
+    if (count_wide(self, keys + counted, n - counted) < 0) return -1;
+    uint64_t low = (bits_of(least) >> 52) & 0x7FF, high = (bits_of(greatest) >> 52) & 0x7FF;
+    sum_up(self, bits + first, n - first, low > high ? low : high);
+    places_and_ranks(keys + first, places, ranks, n - first);
+    for (int i = 0; i < n - first; i++) observe(self->registers, places[i], ranks[i]);
     return 0;
 }
 
@@ -541,6 +660,7 @@ static PyObject *accumulator_result(PyObject *object, PyObject *Py_UNUSED(none))
         PyErr_SetString(PyExc_ValueError, "another thread is adding");
         return NULL;
     }
+    settle(self);
     Bucket *buckets = sorted_buckets(self);
     uint8_t *registers = NULL;
     if (!buckets) return PyErr_NoMemory();
@@ -922,6 +1042,7 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL}};
 
 static int prepare(PyObject *module) {
+    wide_registers = WIDE_REGISTERS() != 0;
     PyObject *type = PyType_FromSpec(&accumulator_spec);
     if (!type) return -1;
     int failed = PyModule_AddObjectRef(module, "Accumulator", type);

@@ -17,11 +17,13 @@ from driftline.channels.channel import Channel
 from driftline.channels.command import Command
 from driftline.channels.webhook import Webhook
 from driftline.dataset.dataset import Progress
+from driftline.engines.carried import CarryingEngine
 from driftline.engines.engine import Engine
 from driftline.engines.local import LocalEngine
 from driftline.errors import InputError
 from driftline.objects.places import store_at
 from driftline.objects.store import ObjectStore
+from driftline.objects.urls import is_url
 from driftline.runs.oneoff import Workshop
 from driftline.runs.run import Site
 from driftline.settings import Settings, read_settings
@@ -105,8 +107,17 @@ def opened(environ: Mapping[str, str] | None = None, clock: Clock = utc_now) -> 
         tempfile.TemporaryDirectory(prefix="driftline-") as scratch,
         engine_of(settings.engine, Path(scratch)) as engine,
     ):
-        site = Site(catalog, store, engine, settings.home / "cache", owner)
+        site = Site(catalog, store, _seen(engine, store, settings), settings.home / "cache", owner)
         yield App(settings, catalog, store, site, clock, environ)
+
+
+def _seen(engine: Engine, store: ObjectStore, settings: Settings) -> Engine:
+    """The engine, with executors elsewhere brought what is decoded here, where there is a bucket to bring it by."""
+    if settings.engine == "local" or not is_url(settings.objects):
+        return engine
+    from driftline.engines.session import is_here
+
+    return engine if is_here(settings.engine) else CarryingEngine(engine, store)
 
 
 def store_of(settings: Settings) -> ObjectStore:

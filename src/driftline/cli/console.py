@@ -57,6 +57,23 @@ class WindowText(click.ParamType):  # type: ignore[type-arg]  # older releases o
             self.fail(str(why), param, ctx)
 
 
+class PlaceText(click.Path):
+    """A path, or the URL of objects in a bucket; a URL that Driftline does not know is wrong usage."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or the URL as it was written."""
+        from driftline.objects.urls import Place, is_url
+
+        if not isinstance(value, str) or not is_url(value):
+            return super().convert(value, param, ctx)
+        try:
+            return Place.of(value).url
+        except DriftlineError as why:
+            self.fail(str(why), param, ctx)
+
+
 def show_json(value: Any) -> None:
     """Print `value` as JSON on stdout."""
     import msgspec

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from driftline.cli.console import Tidy, WindowText, as_json, counted, finish, progress, say, show_json, show_table
+from driftline.cli.console import (
+    PlaceText,
+    Tidy,
+    WindowText,
+    as_json,
+    counted,
+    finish,
+    progress,
+    say,
+    show_json,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from driftline.constraints import Mode
@@ -20,8 +31,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PROBLEMS = ("BinaryClassification", "MulticlassClassification", "Regression")
-EXISTING = click.Path(exists=True, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
+EXISTING = PlaceText(exists=True, path_type=Path)
+FOLDER = PlaceText(file_okay=False, path_type=Path)
+SCRIPT = click.Path(exists=True, path_type=Path)
 
 
 def _together(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -73,8 +85,8 @@ _answers = _together(
     ),
 )
 _checked = _together(
-    click.option("--baseline", "baseline_", type=FOLDER, required=True, help="Folder of the baseline."),
-    click.option("--output", type=FOLDER, required=True, help="Folder for the report."),
+    click.option("--baseline", "baseline_", type=FOLDER, required=True, help="Folder or URL of the baseline."),
+    click.option("--output", type=FOLDER, required=True, help="Folder or URL for the report."),
     click.option(
         "--window", type=WindowText(), metavar="START/END", help="Only requests of this time (ISO 8601). Default: all."
     ),
@@ -85,7 +97,7 @@ _checked = _together(
         "Default: point for Model Monitor's baselines, confident for our own.",
     ),
     click.option(
-        "--preprocess", type=EXISTING, help="Script with Model Monitor's preprocess_handler, run in its own process."
+        "--preprocess", type=SCRIPT, help="Script with Model Monitor's preprocess_handler, run in its own process."
     ),
 )
 _sides = click.option(
@@ -120,15 +132,15 @@ def baseline() -> None:
 
 @baseline.command("data-quality")
 @click.argument("dataset", type=EXISTING)
-@click.option("--output", type=FOLDER, required=True, help="Folder for the baseline.")
+@click.option("--output", type=FOLDER, required=True, help="Folder or URL for the baseline.")
 @_sides
 @_shapes
 @_format
 @_engine
 @as_json
 def baseline_data_quality(
-    dataset: Path,
-    output: Path,
+    dataset: Path | str,
+    output: Path | str,
     sides: str | None,
     shapes: dict[Side, Shape],
     format_: Literal["csv", "jsonl", "parquet"] | None,
@@ -138,7 +150,8 @@ def baseline_data_quality(
 ) -> None:
     """Learn what the columns of DATASET hold.
 
-    DATASET is a CSV, JSON lines or Parquet file, a folder of them, or captured records. Writes statistics.json and
+    DATASET is a CSV, JSON lines or Parquet file, a folder of them, or captured records; on disk, or in a bucket
+    (s3://bucket/prefix, gs://…, az://…). Writes statistics.json and
     constraints.json (Model Monitor's format; edit the constraints as you like), baseline.json and states.bin.
     """
     from driftline.assemble import workshop
@@ -154,18 +167,18 @@ def baseline_data_quality(
 @_problem
 @click.option("--label", metavar="COLUMN", required=True, help="Column of the true label.")
 @_answers
-@click.option("--output", type=FOLDER, required=True, help="Folder for the baseline.")
+@click.option("--output", type=FOLDER, required=True, help="Folder or URL for the baseline.")
 @_format
 @_engine
 @as_json
 def baseline_model_quality(
-    dataset: Path,
+    dataset: Path | str,
     problem_type: str,
     label: str,
     prediction: str | None,
     probability: str | None,
     threshold: float,
-    output: Path,
+    output: Path | str,
     format_: Literal["csv", "jsonl", "parquet"] | None,
     header: bool,
     engine: str,
@@ -197,9 +210,9 @@ def check() -> None:
 @_engine
 @as_json
 def check_data_quality(
-    source: Path,
-    baseline_: Path,
-    output: Path,
+    source: Path | str,
+    baseline_: Path | str,
+    output: Path | str,
     window: Window | None,
     mode: str | None,
     preprocess: Path | None,
@@ -225,7 +238,7 @@ def check_data_quality(
 
 @check.command("model-quality")
 @click.argument("source", type=EXISTING)
-@click.option("--labels", type=EXISTING, help="Ground truth: a file, or a folder of them (captured SOURCE).")
+@click.option("--labels", type=EXISTING, help="Ground truth: a file, a folder of them, or a URL (captured SOURCE).")
 @click.option("--label", metavar="COLUMN", help="Column of the true label (dataset SOURCE).")
 @click.option("--label-path", metavar="PATH", help="Path to the label inside JSON ground truth.")
 @_problem
@@ -236,16 +249,16 @@ def check_data_quality(
 @_engine
 @as_json
 def check_model_quality(
-    source: Path,
-    labels: Path | None,
+    source: Path | str,
+    labels: Path | str | None,
     label: str | None,
     label_path: str | None,
     problem_type: str,
     prediction: str | None,
     probability: str | None,
     threshold: float,
-    baseline_: Path,
-    output: Path,
+    baseline_: Path | str,
+    output: Path | str,
     window: Window | None,
     mode: str | None,
     preprocess: Path | None,
@@ -311,7 +324,7 @@ def _show_baseline(built: dict[str, Any], as_json: bool) -> None:
     for note in built.get("notes", ()):
         say(f"note: {note}")
     if built["dead_letters"]:
-        letters = Path(built["output"], "dead_letters.jsonl")
+        letters = f"{built['output']}/dead_letters.jsonl"
         say(f"{counted(built['dead_letters'], 'record')} could not be read: file, line and reason stand in {letters}")
 
 
@@ -338,7 +351,7 @@ def _tell(checked: Checked, outcome: Outcome) -> None:
     if rows:
         show_table(None, ("verdict", "column", "why"), rows)
     if len(told) > len(rows):
-        click.echo(f"and {len(told) - len(rows)} more: see {checked.output / 'report.json'}")
+        click.echo(f"and {len(told) - len(rows)} more: see {checked.output}/report.json")
     for note in outcome.notes:
         say(f"note: {note}")
     for what, count in checked.lost().items():

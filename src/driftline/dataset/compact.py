@@ -21,6 +21,8 @@ from driftline.dataset.decode_labels import decode_labels, joined_labels
 from driftline.dataset.fingerprint import labels_fingerprint, source_fingerprint
 from driftline.dataset.hours import NotByHour, decode_hours, joined
 from driftline.errors import Corrupt
+from driftline.objects.mirror import MIRROR
+from driftline.objects.mirror import pruned as prune_mirror
 
 LABEL_DAYS: Final = "label-days"
 NOTES: Final = "fingerprints"
@@ -182,6 +184,7 @@ def pruned(cache: Path, keep: timedelta) -> int:
     for broken in (*cache.glob(".*-*"), *(cache / LABEL_DAYS).glob("*/.*-*")):
         if _old(broken, now, _BROKEN_OFF):
             shutil.rmtree(broken, ignore_errors=True)
+    prune_mirror(cache / MIRROR, now, keep)
     for note in (cache / NOTES).glob("*/*"):
         if _old(note, now, keep):
             note.unlink(missing_ok=True)

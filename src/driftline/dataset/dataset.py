@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from driftline.objects.remote import Remote
 from driftline.schema import Shape
 from driftline.windows import Window
 
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Called with the work done and, where known, all there is (rows or bytes)."""
+
+File: TypeAlias = Path | Remote
+"""A file, or an object in a bucket as it was when somebody looked."""
 
 Side: TypeAlias = Literal["input", "output"]
 
@@ -27,6 +31,8 @@ class Files:
     paths: tuple[Path, ...]
     format: Literal["csv", "jsonl", "parquet"]
     header: bool = True
+    objects: tuple[Remote, ...] = ()
+    """Parquet in a bucket, which is read there; then there are no paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,13 @@ class Table:
     columns: tuple[str, ...]
     """The data's own columns; reserved ones (`driftline.*`) are not among them."""
     rows: int
+    objects: tuple[Remote, ...] = ()
+    """The same in a bucket, where the rows are read there; then there are no paths."""
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """Where the rows are, in the order of the data."""
+        return self.objects or self.paths
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from driftline.dataset.dataset import Decoded, Files, Intake, Progress, Table
+from driftline.dataset.dataset import Decoded, File, Files, Intake, Progress, Table
 from driftline.dataset.lines import ENDINGS, files_below
 from driftline.dataset.tables import ROWS, derived
 from driftline.errors import InputError, Unavailable
@@ -24,7 +24,8 @@ def decode_parquet(source: Files, into: Path, wanted: Mapping[str, str | None], 
     Raises:
         InputError: there is no file, one is not Parquet, or their columns differ.
     """
-    files = files_below(source.paths, *ENDINGS["parquet"])
+    paths = files_below(source.paths, *ENDINGS["parquet"])
+    files: tuple[File, ...] = source.objects or paths
     if not files:
         raise InputError(f"there is no .parquet file below {', '.join(map(str, source.paths))}")
     schema, rows = _schema(files)
@@ -32,13 +33,13 @@ def decode_parquet(source: Files, into: Path, wanted: Mapping[str, str | None], 
     extra = derived(wanted, {name: name for name in schema.names}, "the columns of the data")
     intake = Intake(files=len(files), records=rows, rows=rows)
     if not extra:
-        return Decoded(Table(files, columns, rows), intake)
+        return Decoded(Table(paths, columns, rows, source.objects), intake)
     path = into / ROWS
     _rewrite(files, schema, extra, path, rows, progress)
     return Decoded(Table((path,), columns, rows), intake)
 
 
-def _schema(files: tuple[Path, ...]) -> tuple[pa.Schema, int]:
+def _schema(files: tuple[File, ...]) -> tuple[pa.Schema, int]:
     schema: pa.Schema | None = None
     rows = 0
     for path in files:
@@ -57,7 +58,7 @@ def _schema(files: tuple[Path, ...]) -> tuple[pa.Schema, int]:
     return schema, rows
 
 
-def _unique(path: Path, schema: pa.Schema) -> None:
+def _unique(path: File, schema: pa.Schema) -> None:
     if len(set(schema.names)) < len(schema.names):
         twice = next(n for n in schema.names if schema.names.count(n) > 1)
         raise InputError(f"file {str(path)!r} has column {twice!r} twice; rename one of them")
@@ -72,7 +73,7 @@ def _difference(own: pa.Schema, first: pa.Schema) -> str:
     return f"column {next(n for n in own.names if n not in first.names)!r} is new"
 
 
-def opened(path: Path, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
+def opened(path: File, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
     """The Parquet file, ready to be read piece by piece; what it holds is checked where its writer left checksums.
 
     The columns of strings in `dictionaries` are read as codes and a dictionary.
@@ -82,18 +83,23 @@ def opened(path: Path, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
         Unavailable: it is not there (any more).
     """
     try:
+        if isinstance(path, Path):
+            return pq.ParquetFile(
+                path, buffer_size=_BUFFER, page_checksum_verification=True, read_dictionary=list(dictionaries)
+            )
+        # Each request takes long: the columns of a row group are fetched together.
         return pq.ParquetFile(
-            path, buffer_size=_BUFFER, page_checksum_verification=True, read_dictionary=list(dictionaries)
+            path.open(), pre_buffer=True, page_checksum_verification=True, read_dictionary=list(dictionaries)
         )
     except pa.ArrowInvalid as why:
-        empty = path.exists() and path.stat().st_size == 0
+        empty = (path.exists() and path.stat().st_size == 0) if isinstance(path, Path) else path.size == 0
         raise InputError(f"file {str(path)!r} is {'empty' if empty else f'not a whole Parquet file: {why}'}") from why
     except OSError as why:
         raise Unavailable(f"file {str(path)!r} cannot be read: {why}") from why
 
 
 def _rewrite(
-    files: tuple[Path, ...],
+    files: tuple[File, ...],
     schema: pa.Schema,
     extra: Mapping[str, str],
     path: Path,

@@ -10,6 +10,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -75,6 +76,15 @@ def told_apart(files: tuple[Path, ...]) -> tuple[tuple[Path, ...], tuple[Path, .
     if manifests:
         manifests |= {f for f in files if _PLACE.search(f.absolute().as_posix()) and not size_of([f])}
     return tuple(f for f in files if f in manifests), tuple(f for f in files if f not in manifests)
+
+
+def names_in(manifests: Iterable[Path]) -> tuple[str, ...]:
+    """What the manifests name, as far as they can be read."""
+    found: dict[str, None] = {}
+    for manifest in manifests:
+        with suppress(InputError):
+            found.update(dict.fromkeys(each.uri for each in _names(manifest)))
+    return tuple(found)
 
 
 def data_of(manifests: Iterable[Path]) -> tuple[Path, ...]:

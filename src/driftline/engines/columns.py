@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pyarrow as pa
 
+from driftline.dataset.dataset import File
 from driftline.errors import InputError
 from driftline.schema import PROBABILITY
 
@@ -18,11 +18,11 @@ class Columns:
         """With `exact`, numbers must have one type, too: not all that read them take each for itself."""
         self._wanted = sorted({*wanted, PROBABILITY})
         self._exact = exact
-        self._found: dict[str, tuple[str, pa.DataType, Path]] = {}
+        self._found: dict[str, tuple[str, pa.DataType, File]] = {}
         self._nulls: set[str] = set()
         self._last: pa.Schema | None = None
 
-    def check(self, path: Path, schema: pa.Schema) -> None:
+    def check(self, path: File, schema: pa.Schema) -> None:
         """Raises InputError when a column is not there, or holds values of another kind than in a file before."""
         if self._last is not None and self._last.equals(schema):
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,8 @@ from driftline.engines.columns import Columns
 from driftline.engines.duplicates import suspects
 from driftline.engines.tasks import Stamp, stamp_of, unchanged
 from driftline.errors import InputError, Unavailable
+from driftline.objects.mirror import MIRROR
+from driftline.objects.remote import fetched
 from driftline.schema import ID, LABEL, ORDINAL, PROBABILITY
 from driftline.states.state import Plan
 
@@ -73,6 +75,7 @@ class Joined:
 
 def streamed(plan: Plan, join: Join, folder: Path, memory_limit: str, threads: int) -> Joined:
     """Start the join for the columns of the plan."""
+    join = _here(join, folder)
     columns, files = _columns(plan, join), _stamps(join)
     connection = _prepared(join, folder, memory_limit, threads)
     connection.execute("SET preserve_insertion_order = false")
@@ -88,6 +91,7 @@ def streamed(plan: Plan, join: Join, folder: Path, memory_limit: str, threads: i
 
 def ordered(plan: Plan, join: Join, folder: Path, memory_limit: str, threads: int) -> Table:
     """The joined rows in the order of the predictions, as a table in `folder`."""
+    join = _here(join, folder)
     columns, stamps = _columns(plan, join), _stamps(join)
     connection = _prepared(join, folder, memory_limit, threads)
     files = _files(join.predictions)
@@ -110,6 +114,17 @@ def ordered(plan: Plan, join: Join, folder: Path, memory_limit: str, threads: in
         return Table((path,), columns, file.metadata.num_rows)
 
 
+def _here(join: Join, folder: Path) -> Join:
+    """The join with files that DuckDB reads: objects in a bucket are copied to `folder`."""
+
+    def side(table: Table) -> Table:
+        if not table.objects:
+            return table
+        return replace(table, paths=tuple(fetched(table.objects, folder / MIRROR)), objects=())
+
+    return Join(side(join.predictions), side(join.labels))
+
+
 def schemas(plan: Plan, join: Join) -> tuple[pa.Schema, pa.Schema]:
     """What is read of the predictions and of the labels, as all their files hold it.
 
@@ -120,10 +135,10 @@ def schemas(plan: Plan, join: Join) -> tuple[pa.Schema, pa.Schema]:
     wanted = {column for summary in plan for column in summary.columns} - {LABEL}
     sides = (join.predictions, Columns({*wanted, ID, ORDINAL}, exact=True)), (join.labels, Columns(_KEPT, exact=True))
     for table, columns in sides:
-        for path in table.paths:
+        for path in table.files:
             with opened(path) as file:
                 columns.check(path, file.schema_arrow)
-    if not join.predictions.paths or not join.labels.paths:
+    if not join.predictions.files or not join.labels.files:
         raise InputError("there is no file of predictions, or none of labels; a join needs both")
     return sides[0][1].schema(), sides[1][1].schema()
 

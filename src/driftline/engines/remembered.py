@@ -39,7 +39,11 @@ class RememberingEngine:
 
     def fold(self, plan: Plan, dataset: Dataset, progress: Progress | None = None) -> Folded:
         """The state of every summary of the plan over all rows of the dataset."""
-        if isinstance(dataset, Join) or not all(path.is_relative_to(self.cache) for path in dataset.paths):
+        if (
+            isinstance(dataset, Join)
+            or dataset.objects
+            or not all(path.is_relative_to(self.cache) for path in dataset.paths)
+        ):
             return self.engine.fold(plan, dataset, progress)
         files = [_File.of(path, plan, self.least_rows) for path in dataset.paths]
         known = {file.path: states for file in files if (states := file.load(plan)) is not None}

@@ -17,7 +17,7 @@ from driftline.engines.java import java_home
 from driftline.errors import InputError, Unavailable
 
 _URL: Final = re.compile(r"local(\[(\*|[1-9]\d*)\])?|(spark|sc)://[^\s]+")
-_LOOPBACK: Final = re.compile(r"local(\[.*\])?|spark://(127\.[0-9.]+|localhost|\[::1\])(:\d+)?")
+_LOOPBACK: Final = re.compile(r"local(\[.*\])?|(spark|sc)://(127\.[0-9.]+|localhost|\[::1\])(:\d+)?")
 _SETTINGS: Final = {
     "spark.app.name": "driftline",
     "spark.driver.maxResultSize": "0",
@@ -57,6 +57,11 @@ def check(url: str) -> None:
         raise InputError(f"engine {url!r} is not one: write local, spark://host:port, local[*] or sc://host:port")
     if find_spec("pyspark") is None:
         raise InputError(f"engine {url!r} needs PySpark: pip install 'driftline[spark]'")
+
+
+def is_here(url: str) -> bool:
+    """Whether the executors are on this machine, and see its disk."""
+    return _LOOPBACK.fullmatch(url) is not None
 
 
 def _remote(url: str) -> Any:

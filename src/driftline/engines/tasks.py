@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from driftline.dataset.dataset import Table
+from driftline.dataset.dataset import File, Table
 from driftline.dataset.decode_parquet import opened
 from driftline.engines.columns import Columns
 from driftline.engines.foldings import Foldings, Parts
@@ -46,14 +46,15 @@ class Stamp:
     """What tells that a file is still the same."""
 
     size: int
-    modified_ns: int
+    changed: int | str
+    """When, in nanoseconds; of an object its version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Consecutive row groups of one file."""
 
-    path: Path
+    path: File
     stamp: Stamp
     groups: range
     rows: int
@@ -104,7 +105,7 @@ class Task:
                         _add(each, part, path)
                 at += batch.num_rows
 
-    def _batches(self, reader: Reader) -> Iterator[tuple[Path, pa.RecordBatch]]:
+    def _batches(self, reader: Reader) -> Iterator[tuple[File, pa.RecordBatch]]:
         for piece in self.pieces:
             for batch in reader.batches(piece, self.bundle.columns):
                 yield piece.path, batch
@@ -114,7 +115,7 @@ class Reader(threading.local):
     """Reads pieces; the file that a thread read last stays open, for the next task mostly reads the same one."""
 
     def __init__(self) -> None:
-        self._last: tuple[Path, Stamp, pq.ParquetFile, bool] | None = None
+        self._last: tuple[File, Stamp, pq.ParquetFile, bool] | None = None
 
     def batches(self, piece: Piece, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The rows of the piece with these columns, and with the inclusion probability where the file has one.
@@ -210,7 +211,7 @@ def _rows(run: Iterable[Piece]) -> int:
 
 def pieces(table: Table, columns: Columns, rows: int) -> Iterator[Piece]:
     """The row groups in the order of the data, in as few pieces of at most so many rows as there can be."""
-    for path in table.paths:
+    for path in table.files:
         stamp = stamp_of(path)
         with opened(path) as file:
             metadata = file.metadata
@@ -226,8 +227,14 @@ def pieces(table: Table, columns: Columns, rows: int) -> Iterator[Piece]:
             yield Piece(path, stamp, range(first, metadata.num_row_groups), held)
 
 
-def stamp_of(path: Path) -> Stamp:
-    """What the file is like now. Raises Unavailable when it is not there."""
+def stamp_of(path: File) -> Stamp:
+    """What the file is like now; of an object, what it was when somebody looked: it is only read as that.
+
+    Raises:
+        Unavailable: the file is not there.
+    """
+    if not isinstance(path, Path):
+        return Stamp(path.size, path.version)
     try:
         found = path.stat()
     except OSError as why:
@@ -235,7 +242,7 @@ def stamp_of(path: Path) -> Stamp:
     return Stamp(found.st_size, found.st_mtime_ns)
 
 
-def unchanged(path: Path, stamp: Stamp) -> None:
+def unchanged(path: File, stamp: Stamp) -> None:
     """Raises Unavailable when the file is not what it was."""
     if stamp_of(path) != stamp:
         raise Unavailable(
@@ -255,17 +262,17 @@ def _culprit(file: pq.ParquetFile, piece: Piece, columns: Sequence[str]) -> str:
     return f"row groups {piece.groups.start} to {piece.groups[-1]} cannot be read"
 
 
-def _add(folded: Folding[Any], batch: pa.RecordBatch, path: Path) -> None:
+def _add(folded: Folding[Any], batch: pa.RecordBatch, path: File) -> None:
     try:
         folded.add(batch)
     except InputError as why:
         raise InputError(f"file {str(path)!r}: {why}") from why
 
 
-def _together(batches: Iterator[tuple[Path, pa.RecordBatch]]) -> Iterator[tuple[Path, pa.RecordBatch]]:
+def _together(batches: Iterator[tuple[File, pa.RecordBatch]]) -> Iterator[tuple[File, pa.RecordBatch]]:
     """Consecutive small batches of one schema as one, with the file of the first of them."""
     held: list[pa.RecordBatch] = []
-    first = Path()
+    first: File = Path()
     rows = size = 0
     for path, batch in batches:
         large = rows + batch.num_rows > SLICE or size + batch.nbytes > _BYTES

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from driftline.errors import Conflict, InputError, NotFound, Unavailable
 from driftline.objects.cloud_errors import CLOUD_ERRORS, ignores_conditions, said
 from driftline.objects.credentials import aws_config
 from driftline.objects.keys import checked, hidden
+from driftline.objects.mirror import mirrored, path_of
 from driftline.objects.store import Entry
 from driftline.objects.urls import Place
 
@@ -32,6 +34,7 @@ PART: Final = 8 << 20
 _PARTS_AT_ONCE: Final = 4
 _PROBE: Final = ".driftline-probe"
 _STAGED: Final = ".driftline-staged"
+_NO_TAG: Final = "at "
 _REQUEST: Final = timedelta(seconds=60)
 _PATIENCE: Final = timedelta(seconds=20)
 
@@ -58,19 +61,27 @@ class Cloud:
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False, durable: bool = True) -> None:
         """Write the object; every store here keeps what it has confirmed, so it is always `durable`."""
+        self._put_any(key, data, len(data), if_absent)
+
+    def put_file(self, key: str, path: Path, *, if_absent: bool = False, durable: bool = True) -> None:
+        """Write what is in the file, as `put` does; a large one goes in parts, and is never in memory as a whole."""
+        size = path.stat().st_size
+        self._put_any(key, path if size > 2 * PART else path.read_bytes(), size, if_absent)
+
+    def _put_any(self, key: str, data: bytes | Path, size: int, if_absent: bool) -> None:
         checked(key)
         if not if_absent:
-            self._put(key, data)
+            self._put(key, data, size)
         elif not self.enforces_conditions():
             # Between the look and the write another writer may come. Keys that two writers could choose have a part
             # made by chance where it matters, so what is there is the own attempt before.
             if self._is_there(key):
                 raise self._conflict(key)
-            self._put(key, data)
-        elif len(data) <= 2 * PART:
+            self._put(key, data, size)
+        elif size <= 2 * PART:
             self._create(key, data)
         else:
-            self._create_large(key, data)
+            self._create_large(key, data, size)
 
     def get(self, key: str) -> bytes:
         """The object. Raises NotFound."""
@@ -124,6 +135,18 @@ class Cloud:
         """The URL of the object."""
         return self.place.below(checked(key))
 
+    def fetch(self, entries: Sequence[Entry], mirror: Path) -> tuple[Path, ...]:
+        """Copies of the objects as they were listed, below `mirror`; those that are there are not fetched again."""
+        paths = tuple(path_of(self.location(entry.key), mirror) for entry in entries)
+        mirrored(list(zip(entries, paths, strict=True)), self._listed)
+        return paths
+
+    def _listed(self, entry: Entry) -> Iterator[bytes]:
+        try:
+            yield from self.chunks(entry.key, entry.version)
+        except NotFound as why:
+            raise Unavailable(f"{why} any more; it was deleted after it was listed") from why
+
     def enforces_conditions(self) -> bool:
         """Whether the store refuses to replace an object that must not be there; asked once, by writing a tiny one.
 
@@ -144,15 +167,15 @@ class Cloud:
             return False
         return False
 
-    def _put(self, key: str, data: bytes) -> None:
-        large = len(data) > 2 * PART
+    def _put(self, key: str, data: bytes | Path, size: int) -> None:
+        large = size > 2 * PART
         self._try(
             "write",
             key,
             lambda: self._store.put(key, data, use_multipart=large, chunk_size=PART, max_concurrency=_PARTS_AT_ONCE),
         )
 
-    def _create(self, key: str, data: bytes) -> None:
+    def _create(self, key: str, data: bytes | Path) -> None:
         mode: PutMode = "create"
         try:
             self._try("write", key, lambda: self._store.put(key, data, mode=mode))
@@ -162,13 +185,13 @@ class Cloud:
                 raise Unavailable(f"object {key!r} in {self.place.url} is just being written by another") from None
             raise
 
-    def _create_large(self, key: str, data: bytes) -> None:
+    def _create_large(self, key: str, data: bytes | Path, size: int) -> None:
         """In parts to a place of its own, then copied within the store on the condition."""
         if self._is_there(key):
             raise self._conflict(key)
         staged = f"{_STAGED}/{os.urandom(16).hex()}"
         try:
-            self._put(staged, data)
+            self._put(staged, data, size)
             self._try("write", key, lambda: self._store.copy(staged, key, overwrite=False))
         finally:
             self._try("delete", staged, lambda: self._store.delete(staged))
@@ -233,15 +256,19 @@ class _NoConditions(Unavailable):
 
 
 def _if_match(version: str | None) -> GetOptions:
-    return {} if version is None else {"if_match": version}
+    return {} if version is None or version.startswith(_NO_TAG) else {"if_match": f'"{version}"'}
 
 
-def _version(meta: ObjectMeta) -> str | None:
-    return meta["e_tag"]
+def _version(meta: ObjectMeta) -> str:
+    """The entity tag without its quotes: not every store writes them in a listing."""
+    tag = meta["e_tag"]
+    if tag is None or tag.startswith("W/"):  # one that does not promise the same bytes
+        return f"{_NO_TAG}{tag} {meta['last_modified'].timestamp()}"
+    return tag.strip('"')
 
 
 def _entry(meta: ObjectMeta) -> Entry:
-    return Entry(meta["path"], meta["size"], meta["e_tag"] or f"{meta['last_modified'].timestamp()}-{meta['size']}")
+    return Entry(meta["path"], meta["size"], _version(meta))
 
 
 def _client(place: Place, patience: timedelta) -> Any:

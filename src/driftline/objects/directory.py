@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from driftline.errors import Conflict, InputError, NotFound, Unavailable
 from driftline.objects.keys import checked
 from driftline.objects.store import Entry
+
+_BLOCK: Final = 8 << 20
 
 
 class Directory:
@@ -27,6 +31,14 @@ class Directory:
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False, durable: bool = True) -> None:
         """Write the object. It is on the disk, whole, when this returns; if not `durable`, a little later."""
+        self._put(key, io.BytesIO(data), if_absent, durable)
+
+    def put_file(self, key: str, path: Path, *, if_absent: bool = False, durable: bool = True) -> None:
+        """Write what is in the file, as `put` does."""
+        with path.open("rb") as file:
+            self._put(key, file, if_absent, durable)
+
+    def _put(self, key: str, data: BinaryIO, if_absent: bool, durable: bool) -> None:
         path = self._path(key)
         temporary = path.with_name(f".{os.urandom(8).hex()}.tmp")
         try:
@@ -73,6 +85,10 @@ class Directory:
         """The path of the object's file."""
         return str(self._path(key))
 
+    def fetch(self, entries: Sequence[Entry], mirror: Path) -> tuple[Path, ...]:
+        """The files of the objects, where they are."""
+        return tuple(self._path(entry.key) for entry in entries)
+
     def _walk(self, folder: Path, above: str, prefix: str) -> Iterator[Entry]:
         try:
             with os.scandir(folder) as found:
@@ -112,11 +128,12 @@ class Directory:
         return Unavailable(f"cannot write object {key!r} in {self.root}: {why}")
 
 
-def _write(path: Path, data: bytes, durable: bool) -> None:
+def _write(path: Path, data: BinaryIO, durable: bool) -> None:
     with path.open("xb", buffering=0) as file:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[file.write(rest) :]
+        while block := data.read(_BLOCK):
+            rest = memoryview(block)
+            while rest:
+                rest = rest[file.write(rest) :]
         if durable:
             os.fsync(file.fileno())
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import BinaryIO, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from driftline.objects.cloud import Cloud
+from driftline.errors import NotFound, Unavailable
+from driftline.objects.store import Entry
 from driftline.objects.urls import Place
+
+if TYPE_CHECKING:
+    from driftline.objects.cloud import Cloud
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +33,8 @@ class Remote:
         """The last part of the URL."""
         return self.url.rpartition("/")[2]
 
-    def now(self) -> Remote:
-        """The object as it is now. Raises NotFound."""
-        return looked_at(self.url)
-
     def open(self) -> BinaryIO:
-        """Its bytes; reading raises Unavailable when it has changed, NotFound when it is gone."""
+        """Its bytes; reading raises Unavailable when it has changed, or is gone."""
         return cast(BinaryIO, io.BufferedReader(_Ranges(self), 1 << 16))
 
 
@@ -43,9 +45,35 @@ def looked_at(url: str) -> Remote:
     return Remote(place.below(key), entry.size, entry.version)
 
 
+def found_at(url: str) -> list[Remote]:
+    """The objects below `url`, in byte order of their keys, or else the one at it; none where there is nothing."""
+    place = Place.of(url)
+    if found := [Remote(place.below(e.key), e.size, e.version) for e in _bucket(place.url).list("")]:
+        return found
+    try:
+        return [looked_at(url)] if place.prefix else []
+    except NotFound:
+        return []
+
+
+def fetched(remotes: Sequence[Remote], mirror: Path) -> list[Path]:
+    """The objects as local files below `mirror`, each as it was when somebody looked. Raises Unavailable."""
+    paths: dict[str, Path] = {}
+    buckets: dict[str, list[Entry]] = {}
+    for remote in remotes:
+        place, key = Place.of_object(remote.url)
+        buckets.setdefault(place.url, []).append(Entry(key, remote.size, remote.version))
+    for url, entries in buckets.items():
+        copies = _bucket(url).fetch(entries, mirror)
+        paths |= {f"{url}/{entry.key}": copy for entry, copy in zip(entries, copies, strict=True)}
+    return [paths[remote.url] for remote in remotes]
+
+
 @lru_cache(64)
 def _bucket(url: str) -> Cloud:
     """One client for all objects of a bucket: it keeps connections open."""
+    from driftline.objects.cloud import Cloud  # the client of the clouds is an extra
+
     return Cloud(url)
 
 
@@ -74,7 +102,10 @@ class _Ranges(io.RawIOBase):
         length = min(len(into), self._remote.size - self._at)
         if length <= 0:
             return 0
-        data = self._cloud.read(self._key, self._at, length, self._remote.version)
+        try:
+            data = self._cloud.read(self._key, self._at, length, self._remote.version)
+        except NotFound as why:
+            raise Unavailable(f"{why} any more") from why
         into[: len(data)] = data
         self._at += len(data)
         return len(data)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
@@ -33,6 +34,10 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def put_file(self, key: str, path: Path, *, if_absent: bool = False, durable: bool = True) -> None:
+        """`put` of what is in the file, which need not fit into memory and does not change meanwhile."""
+        ...
+
     def get(self, key: str) -> bytes:
         """The object. Raises NotFound."""
         ...
@@ -47,4 +52,12 @@ class ObjectStore(Protocol):
 
     def location(self, key: str) -> str:
         """Where a reader of files (pyarrow, DuckDB) finds the object: a path, or a URL."""
+        ...
+
+    def fetch(self, entries: Sequence[Entry], mirror: Path) -> tuple[Path, ...]:
+        """The listed objects as local files: the store's own, or copies below `mirror`, whose paths end as the keys do.
+
+        Raises:
+            Unavailable: one has changed since it was listed, or vanished.
+        """
         ...

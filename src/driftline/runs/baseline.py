@@ -39,7 +39,8 @@ from driftline.monitors.data_quality import DataQuality
 from driftline.monitors.effects import DISTANCES
 from driftline.monitors.model_quality import ModelQuality
 from driftline.monitors.monitor import Monitor, Profile
-from driftline.objects.directory import Directory
+from driftline.objects.places import store_at
+from driftline.objects.urls import is_url
 from driftline.runs.profiles import decode_profile, encode_profile
 from driftline.schema import ProblemType
 from driftline.states.column import Column
@@ -57,6 +58,7 @@ SPANS = 24
 """For windows smaller than a block so many short spans of the baseline are looked at, …"""
 SHORTEST_SPAN = 10
 """… down to this length, each a quarter of the one before."""
+_FILES = ("constraints.json", "statistics.json", "baseline.json", "states.bin")
 _OF_VALUES = frozenset({"linf", "linf_robust", "chi_square"})
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -267,58 +269,66 @@ def _merged(states: Iterable[States]) -> States:
     return whole
 
 
-def save(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write the files of a baseline into `folder`, each whole."""
-    store = Directory(folder)
+def save(files: Mapping[str, bytes], place: Path | str) -> None:
+    """Write the files of a baseline to `place`, a folder or a URL, each whole."""
+    store = store_at(place)
     for name, data in files.items():
         store.put(name, data)
 
 
-def load(folder: Path) -> Baseline:
-    """The baseline in `folder`, made by Driftline or by Model Monitor.
+def load(place: Path | str) -> Baseline:
+    """The baseline at `place`, a folder or a URL, made by Driftline or by Model Monitor.
 
     Raises:
         NotFound: the folder or its constraints.json is not there.
         InputError, Corrupt: a file of it cannot be read; says which, and why.
     """
-    files = {
-        name: (folder / name).read_bytes()
-        for name in ("constraints.json", "statistics.json", "baseline.json", "states.bin")
-        if (folder / name).is_file()
-    }
+    files = {name: data for name in _FILES if (data := _read(place, name)) is not None}
     if "constraints.json" not in files:
-        what = "there is no constraints.json in it" if folder.is_dir() else "there is no such folder"
-        raise NotFound(f"baseline {folder}: {what}; build one with `driftline baseline`, or copy Model Monitor's files")
-    constraints = read_constraints(files["constraints.json"], str(folder / "constraints.json"))
-    own = _own(files.get("baseline.json"), folder)
+        there = is_url(str(place)) or Path(place).is_dir()
+        what = "there is no constraints.json in it" if there else "there is no such folder"
+        raise NotFound(f"baseline {place}: {what}; build one with `driftline baseline`, or copy Model Monitor's files")
+    where = str(place).rstrip("/")
+    constraints = read_constraints(files["constraints.json"], f"{where}/constraints.json")
+    own = _own(files.get("baseline.json"), where)
     digest = hashlib.sha256(b"".join(n.encode() + hashlib.sha256(d).digest() for n, d in sorted(files.items())))
     return Baseline(
-        where=str(folder),
+        where=where,
         constraints=constraints,
-        profile=_profile(files, constraints, folder),
+        profile=_profile(files, constraints, where),
         scales={} if own is None else {s.rows: {(e.metric, e.column): e.effect for e in s.effects} for s in own.scales},
         own=own is not None,
         digest=digest.hexdigest(),
     )
 
 
-def _own(data: bytes | None, folder: Path) -> _File | None:
+def _read(place: Path | str, name: str) -> bytes | None:
+    if is_url(str(place)):
+        try:
+            return store_at(place).get(name)
+        except NotFound:
+            return None
+    file = Path(place, name)  # it may be a link: that is how clusters mount the files of a configuration
+    return file.read_bytes() if file.is_file() else None
+
+
+def _own(data: bytes | None, where: str) -> _File | None:
     if data is None:
         return None
     try:
         file = msgspec.json.decode(data, type=_File)
     except msgspec.MsgspecError as why:
-        raise InputError(f"{folder / 'baseline.json'}: not a baseline of Driftline: {why}") from why
+        raise InputError(f"{where}/baseline.json: not a baseline of Driftline: {why}") from why
     if file.version != VERSION:
-        raise InputError(f"{folder / 'baseline.json'}: version {file.version}, but this Driftline reads {VERSION}")
+        raise InputError(f"{where}/baseline.json: version {file.version}, but this Driftline reads {VERSION}")
     return file
 
 
-def _profile(files: Mapping[str, bytes], constraints: ConstraintsFile, folder: Path) -> Profile | None:
+def _profile(files: Mapping[str, bytes], constraints: ConstraintsFile, where: str) -> Profile | None:
     if isinstance(constraints, QualityConstraints):
         return None
     if "states.bin" in files and "baseline.json" in files:
-        return decode_profile(files["states.bin"], DataQuality(), str(folder / "states.bin"))
+        return decode_profile(files["states.bin"], DataQuality(), f"{where}/states.bin")
     if "statistics.json" in files:
-        return read_statistics(files["statistics.json"], str(folder / "statistics.json"))
+        return read_statistics(files["statistics.json"], f"{where}/statistics.json")
     return None

@@ -14,8 +14,10 @@ from driftline.capture.layout import captured_prefix, label_prefix
 from driftline.dataset.compact import decode_cached, decode_labels_cached
 from driftline.dataset.dataset import Answers, Captured, Dataset, Decoded, Intake, Join, Progress, Table
 from driftline.dataset.fingerprint import content_fingerprint
+from driftline.objects.mirror import MIRROR
 from driftline.objects.store import Entry, ObjectStore
 from driftline.runs.baseline import Baseline
+from driftline.runs.fetched import captured
 from driftline.runs.report import Inputs
 from driftline.windows import Due, Schedule, Window
 from driftline.wire import EndpointSpec, MonitorSpec
@@ -61,9 +63,9 @@ def listing(job: Job, due: Due, store: ObjectStore, now: datetime) -> Listing:
     Labels count until the hour in which the monitor's `late` is over; what is uploaded after that changes nothing.
     """
     endpoint, variant = job.spec.endpoint, job.endpoint.variant
-    captured: list[Entry] = []
+    records: list[Entry] = []
     for hour in due.window.hours():
-        captured += _data(store.list(_hour(job.endpoint.capture or captured_prefix(endpoint, variant), hour)))
+        records += _data(store.list(_hour(job.endpoint.capture or captured_prefix(endpoint, variant), hour)))
     labels: list[Entry] = []
     if job.needs_labels:
         until = min(now, job.schedule.ready_at(due.scheduled_at) + job.schedule.late)
@@ -71,7 +73,7 @@ def listing(job: Job, due: Due, store: ObjectStore, now: datetime) -> Listing:
         midnight = due.window.start.replace(hour=0, minute=0, second=0, microsecond=0)
         for hour in Window(midnight, max(until, due.window.end) + timedelta(microseconds=1)).hours():
             labels += _data(store.list(_hour(job.endpoint.labels or label_prefix(endpoint), hour)))
-    return Listing(tuple(captured), tuple(labels))
+    return Listing(tuple(records), tuple(labels))
 
 
 def _hour(prefix: str, hour: datetime) -> str:
@@ -113,7 +115,7 @@ def _predictions(
     if not found.captured:
         return Decoded(Table((), (), 0), Intake())
     source = Captured(
-        paths=tuple(Path(store.location(e.key)) for e in found.captured),
+        paths=captured(store, found.captured, cache),
         window=window,
         names=job.baseline.names,
         sides=job.spec.sides,
@@ -130,7 +132,7 @@ def _predictions(
 
 
 def _labels(job: Job, found: Listing, store: ObjectStore, cache: Path, progress: Progress | None) -> Decoded:
-    paths = tuple(Path(store.location(e.key)) for e in found.labels)
+    paths = store.fetch(found.labels, cache / MIRROR)
     return decode_labels_cached(cache, paths, path=job.endpoint.label_path, progress=progress)
 
 

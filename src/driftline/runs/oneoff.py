@@ -18,9 +18,10 @@ from driftline.errors import InputError
 from driftline.monitors.data_quality import DataQuality
 from driftline.monitors.model_quality import ModelQuality
 from driftline.monitors.monitor import Monitor
-from driftline.objects.directory import Directory
+from driftline.objects.places import store_at
 from driftline.runs.baseline import build, load, save
 from driftline.runs.evaluate import Outcome, Question, evaluate, same_kind
+from driftline.runs.fetched import here, parquet_at
 from driftline.runs.report import REPORT, About, Inputs, inputs_told, report_files
 from driftline.runs.source import Format, captured_in, data_files, ending_of, labels_for, resolve
 from driftline.schema import ProblemType, Shape
@@ -43,7 +44,8 @@ class Workshop:
 class Source:
     """The data somebody points at, and how to read it."""
 
-    path: Path
+    path: Path | str
+    """A file, a folder, or the URL of objects."""
     format: Format | None = None
     header: bool = True
     window: Window | None = None
@@ -53,9 +55,13 @@ class Source:
     shapes: Mapping[Side, Shape] = field(default_factory=dict)
     """Of captured records: how rows lie in the payloads of a side, where that is not to be guessed."""
 
-    def found(self, names: tuple[str, ...] | None = None) -> Files | Captured:
-        """The source; `names` are those of CSV columns that have none of their own."""
-        source = resolve(self.path, format=self.format, header=self.header)
+    def found(self, scratch: Path, names: tuple[str, ...] | None = None) -> Files | Captured:
+        """The source, whose objects are read in place (Parquet), or copied to `scratch`.
+
+        Args:
+            names: of CSV columns that have none of their own.
+        """
+        source = self._resolved(scratch)
         if isinstance(source, Captured):
             paths = source.paths if self.window is None else captured_in(source.paths, self.window)
             return replace(
@@ -69,12 +75,18 @@ class Source:
             )
         return source
 
+    def _resolved(self, scratch: Path) -> Files | Captured:
+        objects = parquet_at(self.path) if self.format in (None, "parquet") else None
+        if objects is not None:
+            return Files((), "parquet", self.header, objects)
+        return resolve(here(self.path, scratch, self.window), format=self.format, header=self.header)
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
     """Where the labels are: ground-truth files (a file or folder), or a column of the dataset itself."""
 
-    labels: Path | None = None
+    labels: Path | str | None = None
     column: str | None = None
     path: str | None = None
     """Path to the label inside a JSON ground-truth record."""
@@ -95,7 +107,7 @@ class Checked:
 
     outcome: Outcome
     inputs: Inputs
-    output: Path
+    output: Path | str
     files: tuple[str, ...]
 
     def counts(self) -> dict[str, int]:
@@ -135,9 +147,9 @@ class Checked:
         }
 
 
-def baseline_of_data(source: Source, output: Path, shop: Workshop) -> dict[str, Any]:
+def baseline_of_data(source: Source, output: Path | str, shop: Workshop) -> dict[str, Any]:
     """Build a data-quality baseline of the source in the folder `output`."""
-    found = source.found()
+    found = source.found(shop.scratch)
     decoded = decode(found, shop.scratch / "rows", progress=shop.progress)
     notes = _doubts(found, decoded.table.columns) if isinstance(found, Files) and found.format == "csv" else []
     return {**_built(DataQuality(), decoded, output, shop), "notes": notes}
@@ -162,23 +174,25 @@ def _doubts(files: Files, columns: tuple[str, ...]) -> list[str]:
     return [f"{file}, line 1: {which}; if this line is data, build the baseline again with --no-header"]
 
 
-def baseline_of_quality(source: Source, output: Path, model: Model, shop: Workshop) -> dict[str, Any]:
+def baseline_of_quality(source: Source, output: Path | str, model: Model, shop: Workshop) -> dict[str, Any]:
     """Build a model-quality baseline of a dataset with predictions and labels in columns."""
     monitor, label = quality_monitor(model.problem, model.answers), model.truth.column
-    decoded = decode(source.found(), shop.scratch / "rows", answers=model.answers, label=label, progress=shop.progress)
+    decoded = decode(
+        source.found(shop.scratch), shop.scratch / "rows", answers=model.answers, label=label, progress=shop.progress
+    )
     given = {"label": label, "prediction": model.answers.prediction, "probability": model.answers.score}
     return _built(monitor, decoded, output, shop, {what: name for what, name in given.items() if name is not None})
 
 
 def _built(
-    monitor: Monitor, decoded: Decoded, output: Path, shop: Workshop, named: Mapping[str, str] | None = None
+    monitor: Monitor, decoded: Decoded, output: Path | str, shop: Workshop, named: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     files = build(monitor, decoded, shop.engine, shop.now, shop.progress, named)
     if decoded.intake.dead and decoded.dead_letters is not None:
         files["dead_letters.jsonl"] = decoded.dead_letters.read_bytes()
     save(files, output)
     if "dead_letters.jsonl" not in files:
-        Directory(output).delete("dead_letters.jsonl")
+        store_at(output).delete("dead_letters.jsonl")
     return {
         "kind": monitor.kind,
         "output": str(output),
@@ -206,27 +220,31 @@ def quality_monitor(problem: ProblemType, answers: Answers) -> ModelQuality:
     )
 
 
-def _apart(output: Path, baseline: Path) -> None:
+def _apart(output: Path | str, baseline: Path | str) -> None:
     """A report has a statistics.json and a constraints.json too: it must not be written over the baseline."""
-    if output.exists() and baseline.exists() and output.samefile(baseline):
+    if isinstance(output, Path) and isinstance(baseline, Path):
+        same = output.exists() and baseline.exists() and output.samefile(baseline)
+    else:
+        same = str(output).rstrip("/") == str(baseline).rstrip("/")
+    if same:
         raise InputError(
             f"--output {output} is the folder of the baseline, which the report would overwrite; give another"
         )
 
 
-def check_data(source: Source, baseline: Path, output: Path, mode: Mode | None, shop: Workshop) -> Checked:
+def check_data(source: Source, baseline: Path | str, output: Path | str, mode: Mode | None, shop: Workshop) -> Checked:
     """Check the source column by column against the data-quality baseline in the folder `baseline`."""
     _apart(output, baseline)
     against = load(baseline)
     question = Question(against.data_quality(), against, mode or against.mode)
     same_kind(question)
-    decoded = decode(source.found(against.names), shop.scratch / "rows", progress=shop.progress)
+    decoded = decode(source.found(shop.scratch, against.names), shop.scratch / "rows", progress=shop.progress)
     inputs = Inputs(decoded, window=source.window)
     return _checked(question, decoded.table, inputs, output, shop)
 
 
 def check_quality(
-    source: Source, baseline: Path, output: Path, mode: Mode | None, model: Model, shop: Workshop
+    source: Source, baseline: Path | str, output: Path | str, mode: Mode | None, model: Model, shop: Workshop
 ) -> Checked:
     """Check how good the model was against the model-quality baseline in the folder `baseline`."""
     monitor, truth = quality_monitor(model.problem, model.answers), model.truth
@@ -234,7 +252,7 @@ def check_quality(
     against = load(baseline)
     question = Question(monitor, against, mode or against.mode)
     same_kind(question)
-    found = source.found()
+    found = source.found(shop.scratch)
     if isinstance(found, Captured) != (truth.labels is not None):
         what, need = ("captured records", "--labels") if isinstance(found, Captured) else ("a dataset", "--label")
         raise InputError(f"{source.path} is {what}: say where the truth is with {need}")
@@ -242,9 +260,10 @@ def check_quality(
     dataset: Dataset = decoded.table
     labels = None
     if truth.labels is not None:
-        given = tuple(data_files(truth.labels))
+        below = here(truth.labels, shop.scratch, source.window, later=True)
+        given = tuple(data_files(below))
         odd = [file for file in given if ending_of(file) not in (".jsonl", ".json")]
-        if odd and truth.labels.is_file():
+        if odd and below.is_file():
             raise InputError(
                 f"{odd[0]} is not ground truth in Model Monitor's format (JSON lines); a table of ids and labels is "
                 f"turned into it by `driftline labels put`"
@@ -257,16 +276,16 @@ def check_quality(
     return _checked(question, dataset, Inputs(decoded, labels, source.window), output, shop)
 
 
-def _checked(question: Question, dataset: Dataset, inputs: Inputs, output: Path, shop: Workshop) -> Checked:
+def _checked(question: Question, dataset: Dataset, inputs: Inputs, output: Path | str, shop: Workshop) -> Checked:
     outcome = evaluate(question, dataset, shop.engine, shop.progress)
     files = report_files(outcome, question, inputs, About(monitor=question.monitor.kind), shop.now)
     write_report(files, output)
     return Checked(outcome, inputs, output, tuple(sorted(files)))
 
 
-def write_report(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write the report into `folder`; nothing of an earlier check stays behind."""
-    store = Directory(folder)
+def write_report(files: Mapping[str, bytes], place: Path | str) -> None:
+    """Write the report to `place`, a folder or a URL; nothing of an earlier check stays behind."""
+    store = store_at(place)
     for name, data in files.items():
         store.put(name, data)
     for name in REPORT:

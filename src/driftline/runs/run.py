@@ -65,7 +65,7 @@ def job_of(catalog: Catalog, name: str) -> Job:
         spec=spec,
         endpoint=catalog.declared.endpoint(spec.endpoint),
         schedule=spec.schedule.schedule(),
-        baseline=load(Path(catalog.declared.baseline(spec.baseline))),
+        baseline=load(catalog.declared.baseline(spec.baseline)),
     )
 
 
@@ -226,7 +226,7 @@ def check_plan(plan: PlanFile) -> None:
             monitor or an alarm is about metrics or columns on which that baseline has no constraint.
     """
     for name, spec in plan.monitors.items():
-        baseline = load(Path(plan.baselines[spec.baseline]))
+        baseline = load(plan.baselines[spec.baseline])
         job = Job(name, spec, plan.endpoints[spec.endpoint], spec.schedule.schedule(), baseline)
         alarms = {key: a for key, a in plan.alarms.items() if a.monitor == name}
         question = question_of(job, alarms.values())

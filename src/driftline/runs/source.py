@@ -6,7 +6,7 @@ import gzip
 import re
 import zlib
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from driftline.dataset.dataset import Captured, Files
@@ -66,16 +66,15 @@ def data_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         return []
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file()
-        and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
-        and ending_of(file) in _ENDINGS
-    )
+    return sorted(file for file in path.rglob("*") if file.is_file() and is_data(file.relative_to(path)))
 
 
-def ending_of(file: Path) -> str:
+def is_data(path: PurePath) -> bool:
+    """Whether the path below a folder is that of a data file: no counters, no hidden or temporary file."""
+    return not any(part.startswith((".", "_")) for part in path.parts) and ending_of(path) in _ENDINGS
+
+
+def ending_of(file: PurePath) -> str:
     """The ending that tells the format; `.gz` is looked through.
 
     >>> ending_of(Path("rows.csv.gz"))
@@ -95,7 +94,7 @@ def is_captured(file: Path) -> bool:
         raise InputError(f"{file} cannot be read: {why.strerror or why}") from why
 
 
-def hour_of(path: Path) -> datetime | None:
+def hour_of(path: PurePath) -> datetime | None:
     """The hour in a path `…/yyyy/mm/dd/hh/name`, or None where it has none.
 
     >>> hour_of(Path("captured/a/b/2026/03/01/09/x.jsonl")).isoformat()
@@ -112,17 +111,17 @@ def hour_of(path: Path) -> datetime | None:
 
 def captured_in(paths: tuple[Path, ...], window: Window) -> tuple[Path, ...]:
     """The captured files that can hold records of the window; a file without an hour in its path can hold any."""
-    first = _hour_at(window.start)
-    return tuple(p for p in paths if (hour := hour_of(p)) is None or first <= hour < window.end)
+    return tuple(path for path in paths if in_hours(path, window))
 
 
 def labels_for(paths: tuple[Path, ...], window: Window | None) -> tuple[Path, ...]:
     """The label files that can concern the window: those of its first hour and later ones."""
-    if window is None:
-        return paths
-    first = _hour_at(window.start)
-    return tuple(p for p in paths if (hour := hour_of(p)) is None or hour >= first)
+    return tuple(path for path in paths if in_hours(path, window, later=True))
 
 
-def _hour_at(at: datetime) -> datetime:
-    return at.replace(minute=0, second=0, microsecond=0)
+def in_hours(path: PurePath, window: Window | None, *, later: bool = False) -> bool:
+    """Whether the file may be of the hours of the window (or `later`), as far as its path tells."""
+    hour = hour_of(path)
+    if window is None or hour is None:
+        return True
+    return window.start.replace(minute=0, second=0, microsecond=0) <= hour and (later or hour < window.end)

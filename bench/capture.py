@@ -40,7 +40,7 @@ def paced(call: Callable[[int], object], rate: int, seconds: float) -> list[floa
 def request_path(sampling: float, rate: int, seconds: float) -> dict[str, float]:
     """Microseconds per `log`, and what became of the records."""
     with tempfile.TemporaryDirectory() as folder:
-        capture = Capture("bench", folder, sampling=sampling)
+        capture = Capture("bench", f"{folder}/objects", sampling=sampling, spool=f"{folder}/spool")
         cpu = time.process_time()
         ids = [f"order-{number}" for number in range(int(rate * seconds))]
         taken = paced(lambda n: capture.log(REQUEST, RESPONSE, inference_id=ids[n]), rate, seconds)

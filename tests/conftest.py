@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from driftline.capture.cells import forget
+
 _SHARED = "DRIFTLINE_TEST_S3"
 """The folder of the server that the processes of a test run share."""
 KEY, SECRET = "driftline-test", "only-for-tests-0123456789"
@@ -196,8 +198,10 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(autouse=True)
-def spool_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def spool_root(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """No test spools into the home of whoever runs it, nor finds there what another left."""
     folder = tmp_path_factory.mktemp("spool")
     monkeypatch.setenv("DRIFTLINE_SPOOL", str(folder))
-    return folder
+    yield folder
+    for writer in folder.glob("*/*"):
+        forget(writer.name)

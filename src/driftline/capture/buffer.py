@@ -82,8 +82,7 @@ class Buffer:
         """Take the exchange if there is room; drop and count it if there is none. Whether there was room."""
         with self._lock:
             tally = self._tally(exchange.at, exchange.endpoint, exchange.variant)
-            tally.seen += 1
-            tally.sampled += 1
+            tally.saw(1)
             waiting = len(self._items)
             if self._closed:
                 tally.drop(CLOSED)
@@ -100,14 +99,13 @@ class Buffer:
     def skip(self, at: datetime, endpoint: str | None = None, variant: str | None = None) -> None:
         """Count a request that was not chosen."""
         with self._lock:
-            self._tally(at, endpoint, variant).seen += 1
+            self._tally(at, endpoint, variant).saw(0)
 
     def refuse(self, at: datetime, reason: str, endpoint: str | None = None, variant: str | None = None) -> bool:
         """Count a request that was chosen and cannot be captured; whether it is the first of its hour and reason."""
         with self._lock:
             tally = self._tally(at, endpoint, variant)
-            tally.seen += 1
-            tally.sampled += 1
+            tally.saw(1)
             return tally.drop(reason)
 
     def knows(self, endpoint: str | None, variant: str | None) -> bool:

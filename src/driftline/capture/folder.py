@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from driftline.capture import cells
 from driftline.capture.buffer import complain
 from driftline.capture.counters import Counters
 from driftline.capture.frames import frame, unframe
@@ -163,6 +164,8 @@ class WriterFolder:
             tallies.restore(note.counted)
             if note.done is not None:
                 done.add(note.done)
+        for counted in cells.left(self.id):
+            tallies.rose(counted)
         for file in sorted(self.path.glob(f"*{SEGMENT}")):
             if file.name in done:
                 file.unlink(missing_ok=True)
@@ -183,6 +186,7 @@ class WriterFolder:
     def remove(self) -> None:
         """Delete the folder: all of it is in the store."""
         shutil.rmtree(self.path, ignore_errors=True)
+        cells.forget(self.id)
         self.release()
 
     def release(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from threading import RLock
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from driftline.capture.counters import Counters
 
@@ -24,10 +24,29 @@ class Place(NamedTuple):
     hour: datetime
 
 
+class Cell(NamedTuple):
+    """Where the counts of a place stand for others to read: `seen` and `sampled`."""
+
+    slot: int
+    counts: memoryview
+
+
+class CellKeeper(Protocol):
+    """Gives places their cells."""
+
+    def cell(self, counted: Counted) -> Cell | None:
+        """A cell for a place, with its counts; None where all are taken."""
+        ...
+
+    def release(self, cell: Cell) -> None:
+        """Its counts are known elsewhere."""
+        ...
+
+
 class Tally:
     """The counts of one place, as they change."""
 
-    __slots__ = ("dropped", "part", "sampled", "seen", "withheld", "written")
+    __slots__ = ("cell", "dropped", "part", "sampled", "seen", "withheld", "written")
 
     def __init__(self, counters: Counters | None = None, part: int = 0) -> None:
         self.seen, self.sampled, self.written, dropped, withheld = counters or Counters()
@@ -35,6 +54,16 @@ class Tally:
         self.withheld: dict[str, int] = dict(withheld)
         self.part = part
         """Above 0 where counts of the same place were closed before: the store keeps these beside those."""
+        self.cell: Cell | None = None
+
+    def saw(self, chosen: int) -> None:
+        """Count a request: chosen (1) or not (0)."""
+        self.seen += 1
+        self.sampled += chosen
+        if self.cell is not None:
+            counts = self.cell.counts
+            counts[0] = self.seen
+            counts[1] = self.sampled
 
     def drop(self, reason: str, records: int = 1) -> bool:
         """Count losses; whether they are the first for this reason."""
@@ -60,6 +89,7 @@ class Tallies:
 
     def __init__(self) -> None:
         self.lock = RLock()
+        self._cells: CellKeeper | None = None
         self._tallies: dict[Place, Tally] = {}
         self._past: dict[tuple[str, str], Counters] = {}
         self._past_until: dict[tuple[str, str], datetime] = {}
@@ -72,14 +102,25 @@ class Tallies:
         """The tally in which requests are counted from now on, without a note that it changed."""
         with self.lock:
             self._current[place[:2]] = place.hour
-            return self.of(place)
+            tally = self.of(place)
+            if self._cells is not None and tally.cell is None:
+                tally.cell = self._cells.cell(self.counted(place))
+            return tally
+
+    def expose(self, cells: CellKeeper) -> None:
+        """From now on the counts of the places that are counting stand in cells, too."""
+        with self.lock:
+            self._cells = cells
+            for (endpoint, variant), hour in self._current.items():
+                self.current(Place(endpoint, variant, hour))
 
     def of(self, place: Place) -> Tally:
         """The tally of the place, to be changed."""
         tally = self._tallies.get(place)
         if tally is None:
             part = 0
-            if place.hour <= self._past_until.get(place[:2], datetime.min.replace(tzinfo=UTC)):
+            until = self._past_until.get(place[:2])
+            if until is not None and place.hour <= until:
                 part = self._parts = self._parts + 1
             tally = self._tallies[place] = Tally(part=part)
         for changed in self._changed.values():
@@ -91,6 +132,16 @@ class Tallies:
         with self.lock:
             self._tallies[counted.place] = Tally(counted.counters, counted.part)
             self.of(counted.place)
+
+    def rose(self, counted: Counted) -> None:
+        """Raise counts to what the dead owner's cell says: they were restored as they had been noted."""
+        place, part, counters = counted
+        with self.lock:
+            known = self._tallies.get(place)
+            if known is None or known.part < part:
+                self.restore(counted)
+            elif known.part == part:
+                known.seen, known.sampled = max(known.seen, counters.seen), max(known.sampled, counters.sampled)
 
     def wrote(self, place: Place, records: int) -> None:
         """Count records that are in the store now."""
@@ -145,8 +196,14 @@ class Tallies:
         """The places whose counters changed since the listener was told, with their counters now."""
         with self.lock:
             told = self._told[listener]
-            now = [self.counted(place) for place in sorted(self._changed[listener])]
-            return [each for each in now if told.get(each.place) != each.counters]
+            news: list[Counted] = []
+            for place in sorted(self._changed[listener]):
+                each = self.counted(place)
+                if told.get(place) != each.counters:
+                    news.append(each)
+                else:
+                    self._unchanged(listener, place)
+            return news
 
     def counted(self, place: Place) -> Counted:
         """The counts of the place now."""
@@ -161,9 +218,20 @@ class Tallies:
                 if place not in self._tallies:
                     continue
                 self._told[listener][place] = counters
-                # The current hour stays: requests are counted there without a note that it changed.
-                if place.hour != self._current.get(place[:2]) and self._tallies[place].counters() == counters:
-                    self._changed[listener].discard(place)
+                if self._tallies[place].counters() == counters:
+                    self._unchanged(listener, place)
+
+    def _unchanged(self, listener: Listener, place: Place) -> None:
+        # The current hour stays: requests are counted there without a note that it changed.
+        if place.hour != self._current.get(place[:2]):
+            self._changed[listener].discard(place)
+            if listener == "journal":
+                self._conceal(self._tallies[place])
+
+    def _conceal(self, tally: Tally) -> None:
+        if self._cells is not None and tally.cell is not None:
+            self._cells.release(tally.cell)
+            tally.cell = None
 
     def forget(self) -> None:
         """Close what is long over and known to the store: memory must not grow with the hours."""
@@ -178,6 +246,7 @@ class Tallies:
                 lane = place[:2]
                 self._past[lane] = self._past.get(lane, Counters()).merge(counters)
                 self._past_until[lane] = max(self._past_until.get(lane, place.hour), place.hour)
+                self._conceal(tally)
                 del self._tallies[place]
                 for listener in self._told:
                     self._told[listener].pop(place, None)

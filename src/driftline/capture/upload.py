@@ -211,9 +211,13 @@ class Uploader:
             self._count(outbox, segment, written, lost)
             try:
                 folder.note([outbox.tallies.counted(segment.place)], done=segment.file.name)
-            except OSError as why:
-                # The disk is full, most likely by what is deleted next; the next note holds these counts too.
-                self._own.troubled(f"the journal of the spool cannot be written: {why}")
+            except OSError:
+                segment.remove()  # the disk is full: this makes room for the note
+                try:
+                    folder.note([outbox.tallies.counted(segment.place)], done=segment.file.name)
+                except OSError as why:
+                    # The next note of this place holds these counts, too.
+                    self._own.troubled(f"the journal of the spool cannot be written: {why}")
 
     def _count(self, outbox: Outbox, segment: Segment, written: int, lost: int) -> None:
         outbox.tallies.wrote(segment.place, written)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from driftline.capture.buffer import Buffer, Exchange, Order, complain
+from driftline.capture.cells import Cells
 from driftline.capture.folder import WriterFolder, is_held, writer_folders
 from driftline.capture.ids import new_id
 from driftline.capture.layout import captured_key
@@ -105,6 +106,7 @@ class Writer:
         return self._thread is not None and self._thread.is_alive()
 
     def _run(self) -> None:
+        self._folder(time.monotonic())  # from here on a kill leaves the counts behind
         order: Order | None = None
         at_work = True
         while at_work:
@@ -306,6 +308,9 @@ class Writer:
                 folder = self.outbox.folder = WriterFolder.open(self._spool, self.id)
                 self._noted_sampling = self._to.samplings.last
                 folder.note_samplings(self._to.samplings)
+                found = Cells.open(self.id)
+                if found is not None:
+                    self._buffer.tallies.expose(found)
             except OSError as why:
                 self._off_until_s = now_s + _SPOOL_S
                 self.outbox.troubled(f"the spool cannot be opened: {why}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from driftline.capture import Capture, Counters, Spool
+from driftline.capture import Capture, Counters, Spool, cells
 from driftline.capture.counters import stored_counters
 from driftline.capture.folder import WriterFolder, is_held, writer_folders
 from driftline.capture.frames import unframe
@@ -164,7 +164,7 @@ def test_a_name_that_is_taken_by_other_records_is_not_written_over(
 ) -> None:
     capture = Capture("flights", gated)
     capture.log("1", "0", inference_id="ours")
-    until(lambda: any(spool.glob("*.segment") for spool in spools(spool_root)))
+    until(lambda: any(list(spool.glob("*.segment")) for spool in spools(spool_root)))
     (file,) = next(spool for spool in spools(spool_root)).glob("*.segment")
     import json
 
@@ -277,8 +277,9 @@ def test_a_forked_child_does_not_keep_its_dead_parent_alive(store: Directory, cl
     os.waitpid(parent, 0)
     try:
         (dead,) = spools(spool_root)
-        assert not is_held(dead)
+        until(lambda: not is_held(dead))
     finally:
         os.kill(child, signal.SIGKILL)
+        cells.forget(dead.name)
         os.close(read_end)
         os.close(write_end)

@@ -9,7 +9,8 @@ from threading import RLock
 _FEWEST = 10.0  # records of a window: with fewer, chance alone would move the probabilities up and down
 _ROOM = 0.8  # of the limit: a probability is doubled only where its double would leave a fifth unused
 _CALM = 5  # windows without a halving that must pass before
-_SMALLEST = 2.0**-40
+LEAST = 1e-6
+"""No probability is lowered below this: what a record of a smaller one stands for would drown all others."""
 
 
 class Share:
@@ -81,7 +82,7 @@ class Limit:
 
     def _halve(self) -> bool:
         most = max(self._shares, key=lambda share: share.expected)
-        if most.expected == 0 or most.probability <= _SMALLEST:
+        if most.expected == 0 or most.probability < 2 * LEAST:
             return False
         most.probability /= 2
         self._calm = 0

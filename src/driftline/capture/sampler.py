@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from driftline.capture.ids import id_hash
-from driftline.capture.limit import Limit, Share
+from driftline.capture.limit import LEAST, Limit, Share
 from driftline.errors import InputError
 
 _SPACE = 1 << 64
@@ -321,6 +321,10 @@ def _pair(text: str) -> tuple[str, str]:
 def _share(what: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise InputError(f"{what} is {value!r}; it is a share of the requests, from 0 to 1 (0.2 is 20 %)")
+    if 0 < value < LEAST:
+        raise InputError(
+            f"{what} is {value!r}; a share is 0 or at least {LEAST:g}, for each record stands for 1 / share"
+        )
     return float(value)
 
 

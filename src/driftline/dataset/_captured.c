@@ -19,6 +19,7 @@ typedef const uint8_t *Bytes;
 #define STRING 4
 #define DEEPEST 16
 #define SLACK 16
+#define FORM 2 /* of what `parse` takes and gives; driftline/dataset/compiled.py does without any other one */
 
 /* -- memory that Arrow takes over as it is ---------------------------------------------------------------------- */
 
@@ -90,6 +91,8 @@ typedef struct {
     int64_t rows, room;
     uint64_t *events; /* hashes of the event ids of the records that were taken */
     int64_t records, events_room;
+    int64_t *fails; /* time, status and the bits of the probability of each record of an error */
+    int64_t fail_count, fail_room;
     int64_t *back; /* start, end and number of each line that is handed back */
     int64_t backs, backs_room;
     int64_t outside, lines;
@@ -335,6 +338,7 @@ typedef struct {
 
 typedef struct {
     Text data[2], encoding[2], event, inference, time, probability;
+    int64_t status;
     int sides, known;
 } Record;
 
@@ -515,6 +519,14 @@ static Bytes of_event(Record *record, const Text *key, Bytes p, Bytes end, int w
         record->probability.at = p;
         return number(p);
     }
+    if (NAMED(key, "statusCode")) {
+        Bytes start = p;
+        while (is_digit(*p) && p - start < 9) record->status = record->status * 10 + (*p++ - '0');
+        int plain = p - start == 3 && *start != '0' && (*blank(p) == ',' || *blank(p) == '}');
+        if ((record->known & 1024) || !plain) return NULL;
+        record->known |= 1024;
+        return p;
+    }
     return value(p, end, 2);
 }
 
@@ -632,6 +644,22 @@ static int plain(Found *found, Text *text) {
     return 1;
 }
 
+static int fail(Found *found, int64_t time, int64_t status, double probability) {
+    if (found->fail_count == found->fail_room) {
+        int64_t room = found->fail_room ? found->fail_room * 2 : 256;
+        if (!grown((void **)&found->fails, (size_t)room * 24)) {
+            found->failed = 1;
+            return 0;
+        }
+        found->fail_room = room;
+    }
+    int64_t *place = found->fails + 3 * found->fail_count++;
+    place[0] = time;
+    place[1] = status;
+    memcpy(place + 2, &probability, 8);
+    return 1;
+}
+
 /* Whether the line from `p` to `end`, where its newline is, was understood. */
 static int take(Found *found, Bytes p, Bytes end, int64_t line) {
     Record record;
@@ -639,8 +667,10 @@ static int take(Found *found, Bytes p, Bytes end, int64_t line) {
     p = object(&record, blank(p), end, of_record, 0);
     if (!p || blank(p) != end) return 0;
     int there = record.known & 3; /* bit 0: output, bit 1: input */
-    if ((record.known >> 2 & 3) != there || !(record.known & 16) || !(record.known & 64)) return 0;
-    if (!((there & 1 && found->sides[0].needed) || (there & 2 && found->sides[1].needed))) return 0;
+    int failed = record.status >= 400;
+    if (failed && record.known & 64) there = 0; /* whatever its payloads are, they make no rows */
+    else if ((record.known >> 2 & 3) != there || !(record.known & 16) || !(record.known & 64)) return 0;
+    if (!failed && !((there & 1 && found->sides[0].needed) || (there & 2 && found->sides[1].needed))) return 0;
     const Text *id = record.known & 32 ? &record.inference : &record.event;
     if (record.event.escaped || record.inference.escaped) return 0;
     int64_t time;
@@ -661,6 +691,7 @@ static int take(Found *found, Bytes p, Bytes end, int64_t line) {
         found->outside++;
         return 1;
     }
+    if (failed) return fail(found, time, record.status, probability);
     uint64_t event = hash(record.event.at, (size_t)(record.event.end - record.event.at));
     if (found->suspected && suspect(found, event)) return 0;
     int64_t rows = -1;
@@ -792,16 +823,17 @@ static PyObject *result(PyTypeObject *type, Found *found) {
     PyObject *items[] = {sides[0], sides[1], column_result(type, &found->id, found->rows),
                          taken(type, &found->ordinal, n), taken(type, &found->time, n), taken(type, &found->line, n),
                          taken(type, &found->probability, n), taken(type, &found->events, (size_t)found->records * 8),
-                         taken(type, &found->back, (size_t)found->backs * 24)};
+                         taken(type, &found->back, (size_t)found->backs * 24),
+                         taken(type, &found->fails, (size_t)found->fail_count * 24)};
     int whole = 1;
     for (size_t i = 0; i < sizeof items / sizeof *items; i++) whole &= items[i] != NULL;
     if (!whole) {
         for (size_t i = 0; i < sizeof items / sizeof *items; i++) Py_XDECREF(items[i]);
         return PyErr_NoMemory();
     }
-    return Py_BuildValue("(LLLiLLNNNNNNNNN)", (long long)found->rows, (long long)found->lines, (long long)found->outside,
+    return Py_BuildValue("(LLLiLLNNNNNNNNNN)", (long long)found->rows, (long long)found->lines, (long long)found->outside,
                          found->sampled, (long long)found->sides[0].records, (long long)found->sides[1].records,
-                         items[0], items[1], items[2], items[3], items[4], items[5], items[6], items[7], items[8]);
+                         items[0], items[1], items[2], items[3], items[4], items[5], items[6], items[7], items[8], items[9]);
 }
 
 static PyObject *parse(PyObject *module, PyObject *arguments) {
@@ -859,6 +891,7 @@ static PyObject *parse(PyObject *module, PyObject *arguments) {
     free(found.probability);
     free(found.events);
     free(found.back);
+    free(found.fails);
     free(found.spare);
     PyBuffer_Release(&data);
     PyBuffer_Release(&suspects);
@@ -883,7 +916,7 @@ static int prepare(PyObject *module) {
     PyObject *type = PyType_FromSpec(&memory_spec);
     if (!type) return -1;
     *(PyObject **)PyModule_GetState(module) = type;
-    return 0;
+    return PyModule_AddIntConstant(module, "FORM", FORM);
 }
 
 static void forget(void *module) { Py_CLEAR(*(PyObject **)PyModule_GetState(module)); }

@@ -1,5 +1,7 @@
 from typing import Any
 
+FORM: int
+
 def parse(
     data: bytes | bytearray,
     length: int,

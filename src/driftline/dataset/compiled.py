@@ -28,7 +28,7 @@ _BITS: Final = {1: Spelling.INTEGRAL, 2: Spelling.FRACTIONAL, 4: Spelling.STRING
 _TYPES: Final = {"t": pa.string(), "i": pa.int64(), "f": pa.float64()}
 _KINDS: Final = {kind: letter for letter, kind in _TYPES.items()}
 _TIME: Final = pa.timestamp("us", "UTC")
-_used = _captured is not None
+_used = _captured is not None and getattr(_captured, "FORM", 1) == 2  # else it was built from other sources
 
 
 def compiled() -> bool:
@@ -86,6 +86,8 @@ class Parsed:
     """Hash of the event id of each record."""
     back: npt.NDArray[np.int64]
     """Start, end and number of each line that is handed back."""
+    failed: npt.NDArray[np.int64]
+    """Time, status and the bits of the inclusion probability of each record of an error."""
 
 
 def parse(data: bytes | bytearray, length: int, asked: Asked) -> Parsed:
@@ -98,7 +100,23 @@ def parse(data: bytes | bytearray, length: int, asked: Asked) -> Parsed:
     found = _captured.parse(
         data, length, output_kinds, input_kinds, needed, asked.window is not None, low, high, suspects, powers_of_five()
     )
-    rows, lines, outside, sampled, outputs, inputs, *sides, id_, ordinal, time, line, probability, events, back = found
+    (
+        rows,
+        lines,
+        outside,
+        sampled,
+        outputs,
+        inputs,
+        *sides,
+        id_,
+        ordinal,
+        time,
+        line,
+        probability,
+        events,
+        back,
+        failed,
+    ) = found
     columns: dict[str, pa.Array] = {}
     spelled: dict[str, Spellings] = {}
     for side, cells in zip(SIDES, sides, strict=True):
@@ -111,7 +129,7 @@ def parse(data: bytes | bytearray, length: int, asked: Asked) -> Parsed:
         rows, lines, outside, bool(sampled), dict(zip(SIDES, (outputs, inputs), strict=True)), spelled, columns,
         _array(pa.string(), rows, *id_[1:]), _numbers(pa.int64(), rows, ordinal), _numbers(_TIME, rows, time),
         _numbers(pa.float64(), rows, probability), np.frombuffer(line, np.int64), np.frombuffer(events, np.uint64),
-        places,
+        places, np.frombuffer(failed, np.int64).reshape(-1, 3),
     )  # fmt: skip
 
 

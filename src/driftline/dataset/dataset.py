@@ -113,6 +113,20 @@ class Intake:
     """Records that the preprocess script dropped on purpose."""
     reasons: Mapping[str, int] = field(default_factory=dict)
     """Dead records by reason."""
+    errors: int = 0
+    """Records of answers with a status of 400 and above: they hold no prediction and make no rows."""
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    """These records by their status."""
+    error_weight: int = 0
+    """Requests that they stand for, by their inclusion probabilities, in fixed point …"""
+    answer_weight: int = 0
+    """… and those that the records with rows stand for."""
+
+    @property
+    def error_share(self) -> float | None:
+        """The share of the requests that were answered with an error, estimated; None where no record can tell."""
+        requests = self.error_weight + self.answer_weight
+        return self.error_weight / requests if requests else None
 
 
 @dataclass(frozen=True, slots=True)

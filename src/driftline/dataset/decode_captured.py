@@ -10,6 +10,7 @@ from driftline.dataset.captured_rows import Decoder, layout_of, needed_sides, si
 from driftline.dataset.compiled import SIDES
 from driftline.dataset.dataset import Answers, Captured, Decoded, Intake, Progress
 from driftline.dataset.decode_compiled import decode_compiled
+from driftline.dataset.failed import errors_of
 from driftline.dataset.preprocess import preprocessed
 from driftline.dataset.records import Records, read_records
 from driftline.dataset.tables import Layout, Work, derived, finish, working
@@ -41,7 +42,7 @@ def decode_captured(
             _nothing(work)
         counts = Intake(
             files=len(records.files), records=records.records, outside=records.outside, duplicates=records.duplicates,
-            skipped=skipped,
+            skipped=skipped, **errors_of(records.failed),
         )  # fmt: skip
         return finish(work, layout, counts)
 

@@ -26,6 +26,7 @@ from driftline.dataset.captured_rows import Decoder, Rows
 from driftline.dataset.compiled import PREFIX, SIDES, Asked, Parsed, compiled, hash_of, parse
 from driftline.dataset.dataset import Answers, Captured, Decoded, Intake, Progress, Side
 from driftline.dataset.decode_json import is_array, not_blank
+from driftline.dataset.failed import errors_of
 from driftline.dataset.guess import Agreed, Facts, Guess, guessed, joined_spellings, planned, threads
 from driftline.dataset.lines import Lines, files_below
 from driftline.dataset.manifests import told_apart
@@ -139,7 +140,8 @@ class _Pass:
             self.events = np.fromfile(events, np.uint64) if self.source.window is not None else self.events
             counts = Intake(
                 files=len(self.files), records=self.records.records, outside=self.records.outside,
-                duplicates=self.records.duplicates,
+                duplicates=self.records.duplicates, answer_weight=writer.answer_weight,
+                **errors_of(self.records.failed),
             )  # fmt: skip
             return accounted(self.work, self.layout, counts, self.rows), found
         return None, found
@@ -179,7 +181,10 @@ class _Pass:
         """The rows of the group, in scratch columns, and the hashes of its events."""
         if len(group) == 1:
             group[0].count = parsed.lines
-        self.records.records += len(parsed.events) + parsed.outside
+        self.records.records += len(parsed.events) + parsed.outside + len(parsed.failed)
+        if len(parsed.failed):
+            time, status, probability = parsed.failed.T
+            self.records.failed.add(status, probability.copy().view(np.float64), time)
         self.records.outside += parsed.outside
         self.sampled |= parsed.sampled
         self.sides.update(parsed.sides)
@@ -305,8 +310,8 @@ class _Pass:
             {side: self.records.widths[side] for side in SIDES},
             self.spellings,
             self.sampled,
-            self.first,
-            self.last,
+            min(self.first, self.records.failed.first),
+            max(self.last, self.records.failed.last),
             events,
         )
 

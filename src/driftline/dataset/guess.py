@@ -17,6 +17,7 @@ import pyarrow as pa
 from driftline.dataset.captured_rows import layout_of, needed_sides, sides_of
 from driftline.dataset.compiled import PREFIX, SIDES, Asked, Parsed, parse
 from driftline.dataset.dataset import Answers, Captured, Side
+from driftline.dataset.failed import FAILED
 from driftline.dataset.lines import first_lines, size_of
 from driftline.dataset.records import Records
 from driftline.dataset.spelled import Scratch, Spellings
@@ -117,7 +118,10 @@ def threads() -> int:
 
 def _width(line: bytes, side: Side) -> int:
     try:
-        payload = json.loads(line)["captureData"]["endpointInput" if side == "input" else "endpointOutput"]
+        record = json.loads(line)
+        if record["eventMetadata"].get("statusCode", 0) >= FAILED:
+            return 0
+        payload = record["captureData"]["endpointInput" if side == "input" else "endpointOutput"]
         first = payload["data"].strip("\r\n").partition("\n")[0]
         return first.count(",") + 1 if first and payload["encoding"].upper() == "CSV" else 0
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):

@@ -97,6 +97,10 @@ def joined(hours: list[Decoded], into: Path) -> Decoded:
         dead=sum(own.dead for own in intakes),
         outside=sum(own.outside for own in intakes),
         duplicates=sum(own.duplicates for own in intakes),
+        errors=sum(own.errors for own in intakes),
+        statuses=dict(sorted(sum((Counter(own.statuses) for own in intakes), Counter()).items())),
+        error_weight=sum(own.error_weight for own in intakes),
+        answer_weight=sum(own.answer_weight for own in intakes),
         reasons=dict(reasons),
     )
     if not intake.dead:

@@ -20,6 +20,7 @@ from driftline.dataset.csvtext import csv_rows
 from driftline.dataset.dataset import Captured
 from driftline.dataset.decode_json import bury, read_documents
 from driftline.dataset.duck import ask, parts
+from driftline.dataset.failed import FAILED, Failed
 from driftline.dataset.lines import ENDINGS, Lines, files_below
 from driftline.dataset.manifests import pairs_of, read_pairs, told_apart
 from driftline.dataset.tables import Work
@@ -43,6 +44,7 @@ _PATHS: Final = [
     "$.captureData.endpointInput.observedContentType",
     "$.captureData.endpointOutput.truncated",
     "$.captureData.endpointOutput.observedContentType",
+    "$.eventMetadata.statusCode",
 ]
 
 _EXTRACT: Final = """
@@ -56,12 +58,14 @@ named AS (
         coalesce(x[8], x[7]) AS id, try_cast(x[9] AS TIMESTAMPTZ) AS any_time, x[9] AS spelled_time,
         CASE WHEN isfinite(any_time) THEN any_time END AS time,
         try_cast(x[10] AS DOUBLE) AS probability, x[10] IS NOT NULL AS sampled,
-        x[11] AS label, upper(x[12]) AS label_encoding
+        x[11] AS label, upper(x[12]) AS label_encoding, try_cast(x[17] AS BIGINT) AS status,
+        coalesce(status >= $failed, false) AS failed
     FROM found)
 SELECT * EXCLUDE (doc, type, any_time, spelled_time, sampled), CASE
     WHEN doc IS NULL THEN 'not valid JSON'
     WHEN type <> 'OBJECT' THEN 'not a JSON object'
-    WHEN input IS NULL AND output IS NULL THEN 'no captureData with the data of an endpointInput or endpointOutput'
+    WHEN input IS NULL AND output IS NULL AND NOT failed
+        THEN 'no captureData with the data of an endpointInput or endpointOutput'
     WHEN sampled AND NOT coalesce(probability > 0 AND probability <= 1, false)
         THEN 'eventMetadata.inclusionProbability is not a number in (0, 1]'
     WHEN time IS NULL AND spelled_time IS NOT NULL THEN 'eventMetadata.inferenceTime is not a time'
@@ -79,6 +83,7 @@ class Records:
     records: int = 0
     outside: int = 0
     duplicates: int = 0
+    failed: Failed = field(default_factory=Failed)
     labelled: bool = False
     """Whether any record brings its ground truth along (the output of a merge job)."""
     widths: dict[str, Counter[int]] = field(default_factory=lambda: {"input": Counter(), "output": Counter()})
@@ -138,10 +143,10 @@ def read_records(source: Captured, work: Work) -> Records:
 
 
 def told(lines: Lines, source: Captured, records: Records, work: Work) -> pa.RecordBatch:
-    """What each line holds; of those that are broken or outside the window only the account is kept."""
+    """What each line holds; of those that are broken, outside the window or errors only the account is kept."""
     whole = source.preprocess is not None
     table = parts(pa.table({"text": lines.text}))
-    params = {"paths": _PATHS, "timed": source.window is not None, "cut": CUT}
+    params = {"paths": _PATHS, "timed": source.window is not None, "cut": CUT, "failed": FAILED}
     found = ask(work.connection, _EXTRACT, params, lines=table).combine_chunks()
     reason = found["reason"].combine_chunks()
     good = reason.is_null().to_numpy(zero_copy_only=False)
@@ -151,8 +156,12 @@ def told(lines: Lines, source: Captured, records: Records, work: Work) -> pa.Rec
         inside = _inside(found["time"].combine_chunks(), source.window)
         records.outside += int(np.count_nonzero(good & ~inside))
         good &= inside
+    failed = good & found["failed"].to_numpy()
+    if failed.any():
+        _count(found.filter(pa.array(failed)), records)
+        good &= ~failed
     place = {"file": pa.array(lines.file), "line": pa.array(lines.line), "offset": pa.array(lines.offset)}
-    found = found.drop_columns(["reason"])
+    found = found.drop_columns(["reason", "status", "failed"])
     if whole:
         found = found.append_column("text", lines.text)
     for name, array in place.items():
@@ -176,6 +185,13 @@ def _readable(found: pa.Table, source: Captured) -> pa.Table:
         found = found.set_column(found.schema.get_field_index(side), side, data)
         found = found.set_column(found.schema.get_field_index(names[1]), names[1], encoding)
     return found.drop_columns(["input_type", "output_type"])
+
+
+def _count(failed: pa.Table, records: Records) -> None:
+    time = failed["time"].cast(pa.timestamp("us", "UTC")).drop_null()
+    records.failed.add(
+        failed["status"].to_numpy(), failed["probability"].fill_null(1.0).to_numpy(), time.cast(pa.int64()).to_numpy()
+    )
 
 
 def _inside(time: pa.Array, window: Window) -> npt.NDArray[np.bool_]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,9 +18,10 @@ import pyarrow.parquet as pq
 from driftline.dataset.dataset import Decoded, Intake, Progress, Table
 from driftline.dataset.deadletters import DeadLetters
 from driftline.dataset.duck import borrowed
+from driftline.dataset.failed import weight_of
 from driftline.dataset.spelled import Scratch, numbers, type_of
 from driftline.errors import InputError
-from driftline.schema import LABEL, PREDICTION, PROBABILITY, RESERVED, SCORE
+from driftline.schema import LABEL, ORDINAL, PREDICTION, PROBABILITY, RESERVED, SCORE
 
 ROWS: Final = "rows.parquet"
 DEAD: Final = "dead_letters.jsonl"
@@ -72,20 +74,16 @@ def finish(work: Work, layout: Layout, counts: Intake) -> Decoded:
     with RowWriter(work.into / ROWS, work.scratch, layout) as writer:
         for batch in work.scratch.batches():
             writer.add(batch)
-    return accounted(work, layout, counts, work.scratch.rows)
+    return accounted(work, layout, replace(counts, answer_weight=writer.answer_weight), work.scratch.rows)
 
 
 def accounted(work: Work, layout: Layout, counts: Intake, rows: int) -> Decoded:
     """The table that was written, and the account of it; `counts` lacks rows and dead letters."""
-    intake = Intake(
-        files=counts.files,
+    intake = replace(
+        counts,
         records=counts.records + work.dead.lines,
         rows=rows,
         dead=work.dead.count,
-        outside=counts.outside,
-        duplicates=counts.duplicates,
-        contradictions=counts.contradictions,
-        skipped=counts.skipped,
         reasons=dict(work.dead.reasons),
     )
     table = Table((work.into / ROWS,), tuple(layout.columns), rows)
@@ -136,10 +134,13 @@ class RowWriter:
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
         self._writer: Any = None
+        self.answer_weight = 0
+        """Requests that the records of the rows stand for, in fixed point."""
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Append rows, in columns as they are named in scratch; text is cast where another type is wanted."""
         self._waiting.append(_typed(batch, self._sources, self.schema))
+        self.answer_weight += _answers(batch)
         self._rows += batch.num_rows
         while self._rows >= self._size:
             table = pa.Table.from_batches(self._waiting, self.schema)
@@ -167,6 +168,15 @@ class RowWriter:
             self._write(pa.Table.from_batches(self._waiting, self.schema))
         if self._writer is not None:
             self._writer.close()
+
+
+def _answers(batch: pa.RecordBatch) -> int:
+    if ORDINAL not in batch.schema.names:
+        return 0
+    first = batch.column(ORDINAL).to_numpy() == 0
+    if PROBABILITY not in batch.schema.names:
+        return weight_of(np.ones(int(np.count_nonzero(first))))
+    return weight_of(batch.column(PROBABILITY).fill_null(1.0).to_numpy()[first])
 
 
 def schema_of(scratch: Scratch, layout: Layout) -> tuple[pa.Schema, dict[str, str]]:

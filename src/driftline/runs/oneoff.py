@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from driftline.constraints import Mode, Verdict
-from driftline.dataset.dataset import Answers, Captured, Dataset, Decoded, Files, Join, Progress, Side
+from driftline.dataset.dataset import Answers, Captured, Dataset, Decoded, Files, Intake, Join, Progress, Side
 from driftline.dataset.decode import decode
 from driftline.dataset.decode_labels import decode_labels
 from driftline.engines.engine import Engine
@@ -122,6 +122,7 @@ class Checked:
                 continue
             intake = decoded.intake
             found[f"{what} could not be read (dead letters in {self.output})"] = intake.dead
+            found[f"{what} are answers with an error status{_share_of(intake)}: they make no rows"] = intake.errors
             found[f"{what} lie outside the window"] = intake.outside
             found[f"{what} came twice and count once"] = intake.duplicates
             found[f"{what} contradict an earlier one; the last one counts"] = intake.contradictions
@@ -200,6 +201,11 @@ def _built(
         "dead_letters": decoded.intake.dead,
         "files": sorted(files),
     }
+
+
+def _share_of(intake: Intake) -> str:
+    share = intake.error_share
+    return "" if share is None else f" ({share:.2%} of the requests)"
 
 
 def quality_monitor(problem: ProblemType, answers: Answers) -> ModelQuality:

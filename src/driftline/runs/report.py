@@ -157,7 +157,9 @@ def _judgement(judgement: Any) -> dict[str, Any]:
 
 
 def _intake(intake: Intake) -> dict[str, Any]:
-    return {**{name: getattr(intake, name) for name in intake.__slots__}, "reasons": dict(intake.reasons)}
+    told: dict[str, Any] = {name: getattr(intake, name) for name in intake.__slots__ if not name.endswith("_weight")}
+    told |= {"reasons": dict(intake.reasons), "statuses": dict(intake.statuses)}
+    return told | ({} if intake.error_share is None else {"error_share": intake.error_share})
 
 
 def _coverage(coverage: Coverage | None) -> dict[str, Any] | None:

@@ -111,6 +111,7 @@ def test_a_hint_says_yes_where_any_rule_might_choose() -> None:
     [
         lambda: Sampling(-0.1),
         lambda: Sampling(20),
+        lambda: Sampling(1e-7),
         lambda: Sampling(math.nan),
         lambda: Sampling(True),
         lambda: Sampling("0.2"),  # type: ignore[arg-type]

@@ -136,6 +136,8 @@ def records(draw: st.DrawFn) -> bytes:
     if sometimes(15):
         event["inclusionProbability"] = draw(st.sampled_from([1, 1.0, 0.5, 0.1, 1e-3, 0, 2, -1, "0.5", None, True]))
     if sometimes(15):
+        event["statusCode"] = draw(st.sampled_from([500, 404, 400, 399, 200, 0, 1000, 500.0, -500, "500", "x", None]))
+    if sometimes(15):
         del sides[draw(st.sampled_from(["endpointInput", "endpointOutput"]))]
     for side in sides.values():
         if sometimes(5):
@@ -204,6 +206,26 @@ def test_both_ways_tell_the_same(
     written = {name: join.join(each) + (join if last else b"") for name, each in files.items()}
     one, other = both(written, source, answers)
     assert one == other
+
+
+@pytest.mark.parametrize("way", ["compiled", "step by step"])
+def test_errors_make_no_rows_and_are_counted_with_their_weight(tmp_path: Path, way: str) -> None:
+    answers = [line(event=f"a{i}", inclusionProbability=0.25) for i in range(10)]
+    errors = [line(data="oops", answer=None, event=f"b{i}", statusCode=503) for i in range(8)]
+    errors += [line(data=None, answer=None, event="c", statusCode=404, inclusionProbability=0.5)]
+    late = [line(event="d", statusCode=500, at="2026-03-01T10:00:00Z")]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(answers + errors + late))
+    source = Captured((tmp_path,), window=WINDOW)
+    if way == "compiled":
+        found = decode_compiled(source, tmp_path / ".into", answers=None, progress=None)
+        assert found is not None
+        intake = found[0].intake
+    else:
+        with uncompiled():
+            intake = decode(source, tmp_path / ".into").intake
+    assert (intake.records, intake.rows, intake.dead, intake.outside) == (20, 10, 0, 1)
+    assert (intake.errors, intake.statuses) == (9, {"404": 1, "503": 8})
+    assert intake.error_share == 10 / 50
 
 
 def test_what_the_parser_understands_is_not_handed_back(tmp_path: Path) -> None:

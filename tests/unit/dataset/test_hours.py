@@ -73,6 +73,13 @@ CASES: dict[str, list[str]] = {
     "an event of another hour": [record(9, 1), record(9, 2, eventId="8-1")],
     "a record of another day": [record(9, 1), record(9, 2, inferenceTime="2026-03-02T00:00:00Z")],
     "only records of another day": [record(9, 2, inferenceTime="2026-02-28T00:00:00Z")],
+    "errors": [
+        record(9, 1),
+        record(9, 2, "oops", statusCode=500, inclusionProbability=0.1),
+        record(9, 3, statusCode=404),
+    ],
+    "only errors": [record(9, 1, "oops", statusCode=500), record(9, 2, statusCode=500)],
+    "an error of another day": [record(9, 1), record(9, 2, statusCode=500, inferenceTime="2026-03-02T00:00:00Z")],
     "JSON": [record(9, 1), record(9, 2, '{"a": 1}')],
     "quotes": [record(9, 1, '1,2.5,"a,b"')],
 }

@@ -6,6 +6,7 @@ import click
 
 from driftline import __version__
 from driftline.cli.console import Tidy
+from driftline.cli.gateway import gateway
 from driftline.cli.loop import alarms, apply, plan, run, runs, worker
 from driftline.cli.objects import objects
 from driftline.cli.offline import baseline, check
@@ -31,5 +32,6 @@ def main() -> None:
     """
 
 
-for command in (baseline, check, plan, apply, worker, run, runs, alarms, labels, objects, demo, completion):
+COMMANDS = (baseline, check, plan, apply, worker, run, runs, alarms, gateway, labels, objects, demo, completion)
+for command in COMMANDS:
     main.add_command(command)

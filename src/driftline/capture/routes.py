@@ -1,0 +1,97 @@
+"""Which requests are predictions, and of which endpoint and variant: read from the path that names a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from driftline.capture.layout import name
+from driftline.errors import InputError
+
+PREDICTIONS = (
+    "/invocations",
+    "/endpoints/{endpoint}/invocations",
+    "/endpoints/{endpoint}/invocations-response-stream",
+    "/v1/models/{endpoint}:predict",
+    "/v1/models/{endpoint}/versions/{variant}:predict",
+    "/v2/models/{endpoint}/infer",
+    "/v2/models/{endpoint}/versions/{variant}/infer",
+    "/predictions/{endpoint}",
+    "/predictions/{endpoint}/{variant}",
+    "/predict",
+    "/score",
+)
+"""SageMaker, MLflow, KServe V1, TensorFlow Serving, Open Inference Protocol V2, TorchServe, and two common ones."""
+
+_PART = re.compile(r"\{([^{}]*)\}|(\*)")
+
+
+class Asked(NamedTuple):
+    """What a path says about who was asked; None where it does not say."""
+
+    endpoint: str | None = None
+    variant: str | None = None
+
+
+class Routes:
+    """Templates of paths: `{endpoint}` and `{variant}` stand for one segment (or a part of it), `*` for anything.
+
+    >>> routes = Routes(PREDICTIONS)
+    >>> routes.asked("/v2/models/churn/versions/3/infer")
+    Asked(endpoint='churn', variant='3')
+    >>> routes.asked("/invocations")
+    Asked(endpoint=None, variant=None)
+    >>> routes.asked("/v2/health/ready") is None
+    True
+    """
+
+    def __init__(self, templates: Sequence[str], *, named: bool = True) -> None:
+        """`named` false: the path decides only whether a request is a prediction, not whose."""
+        self.templates = tuple(templates)
+        self._named = named
+        self._patterns = tuple(_pattern(template) for template in templates)
+        self._plain = frozenset(template for template in templates if not _PART.search(template))
+
+    def asked(self, path: str) -> Asked | None:
+        """Who is asked by a request to this path (without its query); None: it is no prediction.
+
+        A segment that cannot be a name (see `layout.name`) names nobody: the request is of the tap's own endpoint.
+        """
+        if path in self._plain:
+            return Asked()
+        for pattern in self._patterns:
+            found = pattern.fullmatch(path)
+            if found:
+                names = found.groupdict() if self._named else {}
+                return Asked(named(names.get("endpoint")), named(names.get("variant")))
+        return None
+
+
+def named(text: str | None) -> str | None:
+    """`text` if it can name an endpoint or a variant.
+
+    >>> named("churn%2Dv2"), named("../x"), named(None)
+    ('churn-v2', None, None)
+    """
+    if text is None:
+        return None
+    try:
+        return name("name", unquote(text))
+    except InputError:
+        return None
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    if not template.startswith(("/", "*")):
+        raise InputError(f"path {template!r} does not begin with a slash, such as /invocations or /models/{{endpoint}}")
+    pattern, at, seen = "", 0, set[str]()
+    for part in _PART.finditer(template):
+        what = part[1]
+        if part[2] is None and (what not in ("endpoint", "variant") or what in seen):
+            raise InputError(f"path {template!r}: {{{what}}} is not {{endpoint}} or {{variant}}, or stands there twice")
+        pattern += re.escape(template[at : part.start()]) + (".*" if part[2] else f"(?P<{what}>[^/]+?)")
+        at = part.end()
+        seen.add(what)
+    return re.compile(pattern + re.escape(template[at:]), re.DOTALL)

@@ -105,8 +105,8 @@ def join(work):
 
 
 def ingest(work):
-    """The captured lines of a folder to typed columns in Parquet."""
-    files = tuple(sorted(Path(work.current).glob("*.jsonl")))
+    """The captured records of a folder to typed columns in Parquet."""
+    files = tuple(sorted(Path(work.current).iterdir()))
     with tempfile.TemporaryDirectory(dir=Path(work.current).parent) as folder:
         decoded = decode(Captured(files), Path(folder))
         assert decoded.intake.dead == 0

@@ -59,6 +59,7 @@ class Capture:
         max_file_bytes: … or has grown to this size. While the store is away, twice as much is held in memory.
         queue_size, queue_bytes: how many requests may wait for the writer, and how long their bodies may be together.
         privacy: what is dropped, hashed, masked or rounded before a record is written anywhere.
+        format: `jsonl`, lines as Model Monitor writes them, or `parquet`, columns: smaller, and open to every tool.
         spool: where records wait on the local disk until they are in the store, see `Spool`; False: in memory only.
 
     Requests may be logged from any thread. A forked child has its own writer, an empty queue and its own counters.
@@ -79,6 +80,7 @@ class Capture:
         queue_size: int = 10_000,
         queue_bytes: int = 64 << 20,
         privacy: Policy | None = None,
+        format: Literal["jsonl", "parquet"] = "jsonl",  # noqa: A002  the word of the configuration file
         spool: Spool | str | os.PathLike[str] | Literal[False] | None = None,
     ) -> None:
         # What the writer's thread needs is slow to import; a program that only names this class does not pay for it.
@@ -106,6 +108,7 @@ class Capture:
             max_file_bytes=max_file_bytes,
             endpoint=endpoint,
             privacy=privacy,
+            format=_format(format),
             spool=None if spool is False else (spool if isinstance(spool, Spool) else Spool(spool)).checked(),
         )
         self._ended = False
@@ -342,6 +345,18 @@ class Capture:
                     writer.start()
                 except RuntimeError as why:
                     complain("the writer of the capture cannot start: %s", why)
+
+
+def _format(name: str) -> str:
+    from importlib.util import find_spec
+
+    from driftline.capture.formats import FORMATS
+
+    if name not in FORMATS:
+        raise InputError(f"format {name!r} is none; records are kept as {' or '.join(FORMATS)}")
+    if name == "parquet" and find_spec("pyarrow") is None:  # told now, and not for ever by the uploader
+        raise InputError("format 'parquet' needs pyarrow, which is not installed here; install it, or keep jsonl")
+    return name
 
 
 def _store(store: ObjectStore | str | os.PathLike[str]) -> ObjectStore:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,8 +11,8 @@ class Format(NamedTuple):
 
     convert: Callable[[Sequence[bytes]], bytes]
     """The object with these lines, which are without line feeds. It may raise whatever tells that it cannot now."""
-    same: Callable[[bytes, bytes], bool] = operator.eq
-    """Whether two objects hold the same records: then the second is the first, uploaded before."""
+    same: Callable[[bytes, bytes], bool]
+    """Whether what is stored is what was made now, but for records that were erased since: it was uploaded before."""
 
 
 def lines(records: Sequence[bytes]) -> bytes:
@@ -21,7 +20,29 @@ def lines(records: Sequence[bytes]) -> bytes:
     return b"\n".join([*records, b""])
 
 
-FORMATS: Mapping[str, Format] = {"jsonl": Format(lines)}
+def same_lines(stored: bytes, made: bytes) -> bool:
+    """Whether all lines are the same but those that are empty now."""
+    if stored == made:
+        return True
+    found, wanted = stored.split(b"\n"), made.split(b"\n")
+    return len(found) == len(wanted) and all(line in (b"", whole) for line, whole in zip(found, wanted, strict=True))
+
+
+def parquet(records: Sequence[bytes]) -> bytes:
+    """The records as columns."""
+    from driftline.capture import columnar  # pyarrow: not before the first object, in the uploader's thread
+
+    return columnar.parquet(records)
+
+
+def same_columns(stored: bytes, made: bytes) -> bool:
+    """Whether all rows are the same but those that are empty now."""
+    from driftline.capture import columnar
+
+    return columnar.same_records(stored, made)
+
+
+FORMATS: Mapping[str, Format] = {"jsonl": Format(lines, same_lines), "parquet": Format(parquet, same_columns)}
 
 
 def format_of(key: str) -> Format:

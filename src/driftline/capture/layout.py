@@ -41,9 +41,9 @@ def captured_prefixes(endpoint: str, variant: str, window: Window) -> Iterator[s
     return (captured_prefix(endpoint, variant, hour) for hour in window.hours())
 
 
-def captured_key(endpoint: str, variant: str, first_at: datetime, file_id: str) -> str:
+def captured_key(endpoint: str, variant: str, first_at: datetime, file_id: str, ending: str = "jsonl") -> str:
     """The key of a capture file whose first record is of `first_at`; all its records are of that hour."""
-    return f"{captured_prefix(endpoint, variant, first_at)}{_clock(first_at, 1000):s}-{file_id}.jsonl"
+    return f"{captured_prefix(endpoint, variant, first_at)}{_clock(first_at, 1000):s}-{file_id}.{ending}"
 
 
 def counters_prefix(endpoint: str, variant: str) -> str:

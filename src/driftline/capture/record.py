@@ -80,14 +80,14 @@ class Record(Struct, frozen=True, kw_only=True):
                 event_version=self.version,
             )
         )
-        return _with_unknown(line, self.unknown) if self.unknown else line
+        return with_unknown(line, self.unknown) if self.unknown else line
 
 
 def decode(line: bytes | str) -> Record:
     """The record in a line. Raises Corrupt with the reason; file and line number are the caller's to add."""
     try:
         found = _decoder.decode(line)
-        unknown = dict(_unknown(line))
+        unknown = dict(unknown_keys(line))
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as why:
         raise Corrupt(f"not a capture record: {why}") from why
     metadata = found.event_metadata
@@ -250,17 +250,19 @@ def _time(text: str) -> datetime:
     raise Corrupt(f"eventMetadata.inferenceTime {text!r} has no time zone; times are written as 2026-03-01T09:14:07Z")
 
 
-def _unknown(line: bytes | str | Raw, path: Path = ()) -> Iterator[tuple[Path, bytes]]:
+def unknown_keys(line: bytes | str | Raw, path: Path = ()) -> Iterator[tuple[Path, bytes]]:
+    """The keys of a line that are not in the format, by path, with their JSON."""
     for key, raw in _object.decode(line).items():
         here = (*path, key)
         if here in _KNOWN:
             if bytes(raw) != b"null":
-                yield from _unknown(raw, here)
+                yield from unknown_keys(raw, here)
         elif key not in _KNOWN[path]:
             yield here, msgspec.json.format(bytes(raw), indent=-1)
 
 
-def _with_unknown(line: bytes, unknown: Mapping[Path, bytes]) -> bytes:
+def with_unknown(line: bytes, unknown: Mapping[Path, bytes]) -> bytes:
+    """The line with these keys in it again."""
     tree: dict[str, Any] = msgspec.json.decode(line)
     for path, raw in unknown.items():
         node = tree

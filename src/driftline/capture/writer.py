@@ -58,6 +58,8 @@ class Destination(Struct, frozen=True):
     """A segment is closed when it has grown to this; twice as much may wait in memory where there is no spool."""
     spool: Spool | None = None
     """None: what waits for the store, waits in memory."""
+    format: str = "jsonl"
+    """Name of the format of the objects."""
     privacy: Policy | None = None
     """What is done to every record before it is encoded."""
 
@@ -213,7 +215,7 @@ class Writer:
         if len(same) >= _OPEN_SEGMENTS:
             self._save()
             self._close(min(same, key=lambda segment: segment.opened_s))
-        head = Head(captured_key(place.endpoint, place.variant, at, new_id()), *place)
+        head = Head(captured_key(place.endpoint, place.variant, at, new_id(), self._to.format), *place)
         folder = self._folder(now_s)
         segment = Segment(head, None, now_s) if folder is None else folder.segment(head, now_s)
         self._open[place] = segment

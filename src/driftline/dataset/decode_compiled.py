@@ -56,7 +56,7 @@ def decode_compiled(
     """
     if not compiled() or source.preprocess is not None or set(source.shapes.values()) - {"csv"}:
         return None
-    manifests, files = told_apart(files_below(source.paths, *reading.ENDINGS["jsonl"]))
+    manifests, files = told_apart(files_below(source.paths, *reading.ENDINGS["captured"]))
     if manifests or not files or any(map(is_array, files)):
         return None
     guess = guessed(source, files) if agreed is None else Guess(agreed.widths, agreed.spellings, agreed.sampled)
@@ -163,7 +163,9 @@ class _Pass:
         before = 0
         for index, path in enumerate(self.files):
             for block in BlockReader(index, path, self.work.dead, self.spare).batches():
-                self.done = before + block.offset
+                self.done = before + min(
+                    block.offset, reading.size_of([path])
+                )  # columns become more bytes than they are
                 if waiting and block.length >= reading.BLOCK // 2:  # not worth to be copied together with small ones
                     yield waiting
                     waiting = []

@@ -37,7 +37,7 @@ def source_fingerprint(source: Files | Captured, answers: Answers | None = None,
     """
     options: dict[str, Any] = asdict(source) | {"paths": None}
     if isinstance(source, Captured):
-        files = files_below(source.paths, *ENDINGS["jsonl"])
+        files = files_below(source.paths, *ENDINGS["captured"])
         files += data_of(told_apart(files)[0])
         files += () if source.preprocess is None else (source.preprocess,)
     else:

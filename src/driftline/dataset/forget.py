@@ -12,8 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from driftline.dataset.compact import ACCOUNT, LABEL_DAYS, removed
-from driftline.dataset.lines import size_of
-from driftline.dataset.strike import Hits, tail
+from driftline.dataset.lines import ENDINGS, size_of
+from driftline.dataset.strike import Hits, key_in, struck
+from driftline.errors import Corrupt
+from driftline.objects.mirror import MIRROR
 from driftline.schema import ID
 
 
@@ -35,16 +37,45 @@ def forget(cache: Path, concerns: Callable[[Path], bool], *, dry_run: bool = Fal
     return Forgotten(len(gone), size)
 
 
+def forget_copies(cache: Path, concerns: Callable[[Path], bool], *, dry_run: bool = False) -> int:
+    """Remove the copies of a bucket's objects that `concerns` is true of; how many."""
+    gone = [path for path in (cache / MIRROR).rglob("*") if path.is_file() and concerns(path)]
+    for path in gone:
+        if not dry_run:
+            path.unlink(missing_ok=True)
+    return len(gone)
+
+
+def copy_of(keys: set[str]) -> Callable[[Path], bool]:
+    """Whether a file is a copy of one of these objects."""
+    return lambda path: key_in(path.as_posix(), keys) is not None
+
+
+def copy_with(hits: Hits) -> Callable[[Path], bool]:
+    """Whether a copy holds a record of one of the requests."""
+
+    def concerns(path: Path) -> bool:
+        if not path.name.lower().endswith(ENDINGS["captured"]):
+            return False
+        try:
+            return struck(path.read_bytes(), path.name, hits.ids) is not None
+        except OSError:  # another process took it away
+            return False
+        except Corrupt:  # it is as bad as the object it is of, which is told
+            return key_in(path.as_posix(), hits.places) is not None
+
+    return concerns
+
+
 def came_of(keys: set[str]) -> Callable[[Path], bool]:
     """Whether a result came of one of these objects, or does not say of what it came."""
-    tails = {tail(key) for key in keys}
 
     def concerns(folder: Path) -> bool:
         try:
             sources = json.loads((folder / ACCOUNT).read_text(encoding="utf-8"))["sources"]
         except (OSError, ValueError, KeyError):
             return bool(keys)
-        return any(tail(source) in tails for source in sources)
+        return any(key_in(source, keys) is not None for source in sources)
 
     return concerns
 

@@ -18,7 +18,7 @@ from driftline.dataset.captured_rows import layout_of, needed_sides, sides_of
 from driftline.dataset.compiled import PREFIX, SIDES, Asked, Parsed, parse
 from driftline.dataset.dataset import Answers, Captured, Side
 from driftline.dataset.failed import FAILED
-from driftline.dataset.lines import first_lines, size_of
+from driftline.dataset.lines import first_lines, unpacked_size
 from driftline.dataset.records import Records
 from driftline.dataset.spelled import Scratch, Spellings
 from driftline.dataset.tables import Layout
@@ -96,7 +96,7 @@ def guessed(source: Captured, files: tuple[Path, ...]) -> Guess:
                 if width := _width(line, side):
                     records.widths[side][width] += 1
     asked = Asked({side: records.width(side) for side in SIDES}, {}, SIDES, source.window)
-    size = min(_MOST, max(_LEAST, size_of(files) // (_SHARE * len(some))))
+    size = min(_MOST, max(_LEAST, unpacked_size(files) // (_SHARE * len(some))))
 
     def look(path: Path) -> Parsed:
         data = first_lines(path, size)

@@ -55,7 +55,7 @@ def decode_hours(
     Raises:
         NotByHour: they have to be decoded together.
     """
-    manifests, files = told_apart(files_below(source.paths, *ENDINGS["jsonl"]))
+    manifests, files = told_apart(files_below(source.paths, *ENDINGS["captured"]))
     if source.window is None or source.preprocess is not None or manifests or not files or not compiled():
         raise NotByHour
     hours = [

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from driftline.dataset import columnar
+from driftline.dataset.columnar import NotRecords
 from driftline.dataset.dataset import Progress
 from driftline.dataset.deadletters import DeadLetters
 from driftline.errors import InputError, Unavailable
@@ -22,13 +24,18 @@ from driftline.errors import InputError, Unavailable
 LONGEST: Final = 16 << 20
 """Bytes of one line (or quoted CSV record); a longer one is a dead letter and is never in memory as a whole."""
 BLOCK: Final = 8 << 20
+_PACKED: Final = 5
+"""How much smaller captured lines are in gz files and in columns."""
 ENDINGS: Final = {
     "csv": (".csv", ".csv.gz"),
     "jsonl": (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz"),
     "parquet": (".parquet", ".pq"),
+    "captured": (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz", columnar.ENDING),
 }
-"""How the names of the files of a format end; captured records and labels are JSON lines."""
+"""How the names of the files of a format end; captured records are JSON lines or columns, labels are JSON lines."""
 BROKEN_GZ: Final = (EOFError, gzip.BadGzipFile, zlib.error)
+BROKEN: Final = (*BROKEN_GZ, NotRecords)
+"""What reading tells of files that are not what their name says."""
 _MANY: Final = 1 << 17
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -84,6 +91,13 @@ def _hidden(path: Path) -> bool:
 def size_of(paths: Iterable[Path]) -> int:
     """Bytes of all files together; one that has vanished counts nothing here, and is reported when it is read."""
     return sum(p.stat().st_size for p in paths if p.exists())
+
+
+def unpacked_size(paths: Iterable[Path]) -> int:
+    """About how many bytes the lines of all files are together."""
+    return sum(
+        size_of([path]) * (1 if path.suffix.lower() not in (".gz", columnar.ENDING) else _PACKED) for path in paths
+    )
 
 
 def plain_ends(block: bytes) -> npt.NDArray[np.int64]:
@@ -153,6 +167,8 @@ class Reader:
                 else:
                     self.rest = start
                 yield from self._blocks(file)
+        except NotRecords as why:
+            self.dead.unread(self.path, self.line, str(why), b"", self.offset)
         except BROKEN_GZ as why:
             rest = self.rest[:4096] or str(why)
             self.dead.unread(self.path, self.line, "the gz file is broken from here on", rest, self.offset)
@@ -217,7 +233,7 @@ def first_lines(path: Path, size: int) -> bytes:
     try:
         with _opened(path) as file:
             data = file.read(size)
-    except (OSError, *BROKEN_GZ):
+    except (OSError, *BROKEN):
         return b""
     return data[: data.rfind(b"\n") + 1].removeprefix(_BOM)
 
@@ -261,6 +277,8 @@ def _bury(raw: pa.Array, at: int, reason: str, line: Any, offset: Any, of: Place
 
 
 def _opened(path: Path) -> IO[bytes]:
+    if path.suffix.lower() == columnar.ENDING:
+        return columnar.opened(path)
     return cast("IO[bytes]", Unpacked(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 

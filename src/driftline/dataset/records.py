@@ -121,7 +121,7 @@ def read_records(source: Captured, work: Work) -> Records:
 
     A record without an event id is never a duplicate; one without any id has no label either.
     """
-    manifests, files = told_apart(files_below(source.paths, *ENDINGS["jsonl"]))
+    manifests, files = told_apart(files_below(source.paths, *ENDINGS["captured"]))
     pairs = pairs_of(manifests, work.dead)
     data = dict.fromkeys(path for pair in pairs for path in pair.files)
     records = Records((*files, *data, *manifests), work.folder / "records.parquet")

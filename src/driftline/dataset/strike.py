@@ -6,18 +6,20 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from driftline.dataset.columnar import ENDING, NotRecords, rows_of, struck_rows
 from driftline.errors import Corrupt
 
 _BOM: Final = b"\xef\xbb\xbf"
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
-_TAIL: Final = 5
 _ERASED: Final = "erased on request"
 
 
@@ -50,11 +52,14 @@ def struck(data: bytes, key: str, ids: Collection[str]) -> Struck | None:
     """A file of captured records or labels without those of the ids; None where it has none of them.
 
     A record counts that has one of them as its inference id or its event id; one that is broken counts if one stands in
-    it as a JSON text. A line that goes leaves an empty one, so that the others keep their numbers.
+    it as a JSON text. A line that goes leaves an empty one, and a row of columns an empty row, so that the others keep
+    their numbers.
 
     Raises:
-        Corrupt: the file is packed and cannot be unpacked.
+        Corrupt: the file cannot be unpacked, or is no Parquet file of captured records.
     """
+    if key.lower().endswith(ENDING):
+        return _of_columns(data, key, ids)
     packed = key.lower().endswith(".gz")
     try:
         text = gzip.decompress(data) if packed else data
@@ -64,6 +69,25 @@ def struck(data: bytes, key: str, ids: Collection[str]) -> Struck | None:
     if found is None or not packed:
         return found
     return Struck(gzip.compress(found.data, 6), found.found, found.records, found.lines)
+
+
+def _of_columns(data: bytes, key: str, ids: Collection[str]) -> Struck | None:
+    asked = pa.array(sorted(ids), pa.string())
+    found: set[str] = set()
+    lines: list[int] = []
+    row = 0
+    try:
+        for batch in rows_of(data, "event_id", "inference_id"):
+            hits = [pc.is_in(column, asked) for column in batch.columns]
+            at = np.flatnonzero(pc.or_(*hits).to_numpy(zero_copy_only=False))
+            lines += (at + (row + 1)).tolist()
+            found.update(one for hit, c in zip(hits, batch.columns, strict=True) for one in c.filter(hit).to_pylist())
+            row += batch.num_rows
+    except NotRecords as why:
+        raise Corrupt(f"object {key!r} cannot be looked into: {why}; delete it if need be") from why
+    if not lines:
+        return None
+    return Struck(struck_rows(data, np.asarray(lines) - 1), frozenset(found), len(lines), frozenset(lines))
 
 
 def _of_array(text: bytes, ids: Collection[str]) -> Struck | None:
@@ -121,7 +145,7 @@ class Hits:
 
     ids: frozenset[str]
     places: Mapping[str, frozenset[int] | None]
-    """By `tail` of the object: the lines, or None: anywhere in it."""
+    """By key: the lines, or None: anywhere in it."""
 
     def letter(self, line: bytes) -> dict[str, Any] | None:
         """The dead letter in the line, if it is about one of the requests.
@@ -130,8 +154,9 @@ class Hits:
         """
         try:
             letter = json.loads(line)
-            place = self.places.get(tail(str(letter.get("file", ""))), frozenset())
-            named = place is None or letter.get("line") in place or quoted(str(letter.get("record", "")), self.ids)
+            key = key_in(str(letter.get("file", "")), self.places)
+            lines = frozenset() if key is None else self.places[key]
+            named = lines is None or letter.get("line") in lines or quoted(str(letter.get("record", "")), self.ids)
         except (ValueError, AttributeError):
             return None
         return letter if named and letter.get("reason") != _ERASED else None
@@ -149,6 +174,7 @@ def struck_letters(data: bytes, hits: Hits) -> tuple[bytes, int]:
     return b"\n".join(lines), count
 
 
-def tail(path: str) -> str:
-    """The hour and the name of an object, by which its copies are known too."""
-    return "/".join(PurePath(path).parts[-_TAIL:])
+def key_in(path: str, keys: Container[str]) -> str | None:
+    """The one of the keys by which the path of a file, or of a copy of it, ends."""
+    parts = path.split("/")
+    return next((key for at in range(len(parts)) if (key := "/".join(parts[at:])) in keys), None)

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from driftline.capture.ids import storable
-from driftline.dataset.forget import forget, holds
+from driftline.dataset.forget import copy_with, forget, forget_copies, holds
 from driftline.dataset.lines import ENDINGS
-from driftline.dataset.strike import Hits, struck, struck_letters, tail
+from driftline.dataset.strike import Hits, struck, struck_letters
 from driftline.errors import Corrupt, InputError, NotFound
 from driftline.objects.audit import noted
 from driftline.objects.hold import held
@@ -28,7 +28,7 @@ class Part:
     """What was erased of one kind; in a dry run: what would be."""
 
     objects: int = 0
-    """Files that were written anew; of the cache: results that were removed."""
+    """Files that were written anew; of the cache: results and copies that were removed."""
     records: int = 0
 
 
@@ -122,33 +122,37 @@ class _Erasure:
         return self._go(alive, dry_run=False)
 
     def _go(self, alive: Callable[[], None], *, dry_run: bool) -> Erased:
-        site = self._site
         places: dict[str, frozenset[int] | None] = {}
         hit = {kind: dict(self._look(kind, places, alive)) for kind in ("captured", "labels")}
         self._hits = Hits(self._hits.ids, places)
         letters = self._letters(alive, dry_run=dry_run)
-        cache = forget(site.cache, holds(self._hits), dry_run=dry_run)
+        cache = self._forget(dry_run=dry_run)
         if not dry_run:
             for key in (key for keys in hit.values() for key in keys):
                 alive()
                 self._rewrite(key)
             # Once more: a run may have decoded what was there in between.
-            cache = replace(cache, results=cache.results + forget(site.cache, holds(self._hits)).results)
+            cache += self._forget(dry_run=False)
         return Erased(
             dry_run=dry_run,
             captured=Part(len(hit["captured"]), sum(hit["captured"].values())),
             labels=Part(len(hit["labels"]), sum(hit["labels"].values())),
             dead_letters=letters,
-            cache=Part(cache.results),
+            cache=Part(cache),
             missing=tuple(sorted(self._hits.ids - self._found)),
             unreadable=tuple(self._unreadable),
         )
+
+    def _forget(self, *, dry_run: bool) -> int:
+        cache = self._site.cache
+        copies = forget_copies(cache, copy_with(self._hits), dry_run=dry_run)
+        return forget(cache, holds(self._hits), dry_run=dry_run).results + copies
 
     def _look(
         self, kind: str, places: dict[str, frozenset[int] | None], alive: Callable[[], None]
     ) -> Iterator[tuple[str, int]]:
         """The objects with records of the requests, and how many each has."""
-        for key in self._keys(kind, (*ENDINGS["jsonl"],)):
+        for key in self._keys(kind, ENDINGS["captured"]):
             alive()
             try:
                 found = struck(self._site.store.get(key), key, self._hits.ids)
@@ -159,7 +163,7 @@ class _Erasure:
                 continue
             if found is not None:
                 self._found |= found.found
-                places[tail(key)] = found.lines
+                places[key] = found.lines
                 yield key, found.records
 
     def _letters(self, alive: Callable[[], None], *, dry_run: bool) -> Part:

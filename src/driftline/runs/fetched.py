@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from driftline.dataset.columnar import is_columnar
 from driftline.dataset.manifests import names_in, told_apart
 from driftline.errors import NotFound
 from driftline.objects.mirror import MIRROR
@@ -24,11 +25,17 @@ def captured(store: ObjectStore, entries: Sequence[Entry], cache: Path) -> tuple
 
 
 def parquet_at(place: Path | str) -> tuple[Remote, ...] | None:
-    """The objects at a URL if all that is data there is Parquet, which is read in place; else None."""
+    """The objects at a URL if all that is data there is Parquet, which is read in place; else None.
+
+    Captured records in columns are not: they are read as the lines that they stand for.
+    """
     if isinstance(place, Path):
         return None
     found = _data_at(place)
-    return tuple(found) if found and all(ending_of(_name(each)) in (".parquet", ".pq") for each in found) else None
+    if not found or any(ending_of(_name(each)) not in (".parquet", ".pq") for each in found):
+        return None
+    with found[0].open() as first:
+        return None if is_columnar(first) else tuple(found)
 
 
 def here(place: Path | str, cache: Path, window: Window | None = None, *, later: bool = False) -> Path:

@@ -65,7 +65,9 @@ def listing(job: Job, due: Due, store: ObjectStore, now: datetime) -> Listing:
     endpoint, variant = job.spec.endpoint, job.endpoint.variant
     records: list[Entry] = []
     for hour in due.window.hours():
-        records += _data(store.list(_hour(job.endpoint.capture or captured_prefix(endpoint, variant), hour)))
+        records += _data(
+            store.list(_hour(job.endpoint.capture or captured_prefix(endpoint, variant), hour)), ".parquet"
+        )
     labels: list[Entry] = []
     if job.needs_labels:
         until = min(now, job.schedule.ready_at(due.scheduled_at) + job.schedule.late)
@@ -80,8 +82,8 @@ def _hour(prefix: str, hour: datetime) -> str:
     return f"{prefix.rstrip('/')}/{hour:%Y/%m/%d/%H}/"
 
 
-def _data(entries: Iterable[Entry]) -> list[Entry]:
-    return [e for e in entries if e.key.endswith((".jsonl", ".json", ".jsonl.gz"))]
+def _data(entries: Iterable[Entry], *more: str) -> list[Entry]:
+    return [e for e in entries if e.key.endswith((".jsonl", ".json", ".jsonl.gz", *more))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from driftline.capture.layout import captured_prefix, label_prefix
 from driftline.catalog.catalog import Catalog
 from driftline.dataset.compact import ACCOUNT
-from driftline.dataset.forget import came_of, forget
+from driftline.dataset.forget import came_of, copy_of, forget, forget_copies
 from driftline.errors import DriftlineError, InputError
 from driftline.objects.audit import noted
 from driftline.objects.store import Entry
@@ -152,7 +152,8 @@ def _cache(cache: Path, keep: timedelta | None, gone: set[str], now: datetime, *
         return keep is not None and any(_made(path) + keep <= now for path in folder.glob("*") if path.name != ACCOUNT)
 
     found = forget(cache, old, dry_run=dry_run)
-    return Expiry("cache", timedelta(0) if keep is None else keep, found.results, found.bytes)
+    copies = forget_copies(cache, copy_of(gone), dry_run=dry_run)
+    return Expiry("cache", timedelta(0) if keep is None else keep, found.results + copies, found.bytes)
 
 
 def _made(path: Path) -> datetime:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Literal
 
+from driftline.dataset.columnar import ENDING, is_columnar
 from driftline.dataset.dataset import Captured, Files
 from driftline.dataset.manifests import is_manifest
 from driftline.errors import InputError
@@ -41,6 +42,8 @@ def resolve(path: Path, *, format: Format | None = None, header: bool = True) ->
     if not files:
         raise InputError(f"{path}: there is no such file, or no data file in this folder (.csv, .jsonl, .parquet)")
     endings = {ending_of(file) for file in files}
+    if format in (None, "jsonl", "parquet") and _all_captured(files):
+        return Captured(paths=tuple(files))
     if format is None:
         known = {_ENDINGS[e] for e in endings if e in _ENDINGS}
         if len(known) != 1:
@@ -58,6 +61,15 @@ def resolve(path: Path, *, format: Format | None = None, header: bool = True) ->
     if not header and format != "csv":
         raise InputError(f"{path}: {format} has no header line; leave out --no-header")
     return Files(paths=tuple(files), format=format, header=header)
+
+
+def _all_captured(files: list[Path]) -> bool:
+    """Whether some of the files are columns of captured records, and all others may be captured records too."""
+    columns = [file for file in files if ending_of(file) == ENDING]
+    if not columns or not all(map(is_columnar, columns[:_LOOKED_AT])):
+        return False
+    others = {_ENDINGS.get(ending_of(file)) for file in files if file not in columns}
+    return others <= {"jsonl"}
 
 
 def data_files(path: Path) -> list[Path]:

@@ -64,8 +64,8 @@ class Shop:
         check_plan(plan)
         self.app.catalog.declared.apply(plan, at)
 
-    def requests(self, at: datetime, rows: int = 200, name: str = "r") -> None:
-        with Capture("shop", self.home / "objects", clock=lambda: at) as capture:
+    def requests(self, at: datetime, rows: int = 200, name: str = "r", **options: Any) -> None:
+        with Capture("shop", self.home / "objects", clock=lambda: at, **options) as capture:
             for i in range(rows):
                 data, score = f"{i % 50},{'free' if i % 3 else 'pro'}", f"{(i * 7 % 10) / 10}"
                 capture.log(data, score, inference_id=f"{name}{i}", at=at + timedelta(seconds=i))

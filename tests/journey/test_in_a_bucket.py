@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from driftline.capture import Capture
 from driftline.objects.places import store_at
 from driftline.objects.store import ObjectStore
 
@@ -117,6 +118,31 @@ def test_the_whole_loop_in_a_bucket(tmp_path: Path, s3: str, store: ObjectStore)
     assert json.loads(store.get("reports/once/report.json"))["verdict"] == "violated"
     local = {path.relative_to(tmp_path / "home").parts[0] for path in (tmp_path / "home").iterdir()}
     assert local == {"cache", "catalog.db"}, "only the catalog and a cache are on the disk"
+
+
+def test_one_request_is_erased_and_the_rest_expires_in_a_bucket(tmp_path: Path, s3: str, store: ObjectStore) -> None:
+    product = Product(tmp_path, s3)
+    at = datetime(2026, 3, 1, 9, tzinfo=UTC)
+    columns = Capture("loans", s3, format="parquet", spool=False)
+    for number in range(40):
+        columns.log(f"{number},30", "0.5", inference_id=f"c{number}", at=at)
+    assert columns.close(30)
+    product.serve([f"{at.isoformat()};{number},30;0.5" for number in range(40)])
+    (tmp_path / "labels.csv").write_text("id,label\n7,1\nc7,0\n")
+    product.run("labels", "put", tmp_path / "labels.csv", "--endpoint", "loans")
+    asked = ("objects", "erase", "7", "c7", "no-such")
+    told = product.run(*asked, "--dry-run")
+    done = product.run(*asked)
+    assert (told["captured"], told["labels"]) == (done["captured"], done["labels"])
+    assert (done["captured"], done["labels"]["records"]) == ({"objects": 2, "records": 2}, 2)
+    assert done["missing"] == ["no-such"]
+    again = product.run(*asked)
+    assert again["missing"] == ["7", "c7", "no-such"]
+    assert [entry.key for entry in store.list("holds/")] == []
+    gone = product.run("objects", "expire", "--captured", "P1D")
+    assert gone["removed"]["captured"]["objects"] >= 2
+    assert list(store.list("captured/")) == []
+    assert len(list(store.list("audit/"))) == 6
 
 
 def test_a_report_is_not_written_over_its_baseline(tmp_path: Path, s3: str, store: ObjectStore) -> None:

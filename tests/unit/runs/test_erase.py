@@ -154,7 +154,9 @@ def test_an_erasure_that_broke_off_is_finished_by_the_next(busy: Any) -> None:
 
 
 def test_two_erasures_do_not_meet_and_a_dead_one_is_passed_over(busy: Any) -> None:
-    busy.app.store.put(HOLD, json.dumps({"at": NOW.isoformat(), "who": {"user": "eve", "host": "far"}}).encode())
+    busy.app.store.put(
+        HOLD, json.dumps({"at": NOW.isoformat(), "who": {"user": "eve", "host": "far"}, "pid": 1}).encode()
+    )
     with pytest.raises(Conflict, match="eve on far"):
         erase(busy.app.site, ["secret-17"], NOW + timedelta(minutes=14))
     assert erase(busy.app.site, ["secret-17"], NOW + timedelta(minutes=16)).captured.records == 1

@@ -348,14 +348,15 @@ class Capture:
 
 
 def _format(name: str) -> str:
-    from importlib.util import find_spec
-
     from driftline.capture.formats import FORMATS
 
     if name not in FORMATS:
         raise InputError(f"format {name!r} is none; records are kept as {' or '.join(FORMATS)}")
-    if name == "parquet" and find_spec("pyarrow") is None:  # told now, and not for ever by the uploader
-        raise InputError("format 'parquet' needs pyarrow, which is not installed here; install it, or keep jsonl")
+    try:
+        # Once now: while the interpreter ends, much cannot be imported any more (pandas, which pyarrow looks for).
+        FORMATS[name].convert([])
+    except ImportError as why:
+        raise InputError(f"format {name!r} needs {why.name}, which cannot be imported here: {why}") from why
     return name
 
 

@@ -30,7 +30,7 @@ def same_lines(stored: bytes, made: bytes) -> bool:
 
 def parquet(records: Sequence[bytes]) -> bytes:
     """The records as columns."""
-    from driftline.capture import columnar  # pyarrow: not before the first object, in the uploader's thread
+    from driftline.capture import columnar  # pyarrow: only where it is asked for
 
     return columnar.parquet(records)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +95,14 @@ def test_every_format_recognises_its_own_object() -> None:
     for name, kept in FORMATS.items():
         assert kept.same(kept.convert(lines), kept.convert(lines)), name
     assert parquet(lines)
+
+
+def test_what_is_logged_just_before_the_end_of_the_process_is_stored_in_columns(tmp_path: Path) -> None:
+    code = """
+import sys
+from driftline.capture import Capture
+Capture("flights", sys.argv[1], format="parquet", spool=False).log("1,2", "0.5")
+"""
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1

@@ -22,6 +22,7 @@ from driftline.dataset.compiled import compiled
 from driftline.dataset.dataset import Captured, Decoded
 from driftline.dataset.decode import decode
 from driftline.runs.source import resolve
+from driftline.schema import LABEL
 from driftline.windows import Window
 
 DAY = Window(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC))
@@ -162,3 +163,23 @@ def test_a_folder_of_columns_or_of_both_is_one_of_captured_records(tmp_path: Pat
 def test_a_folder_of_other_parquet_files_is_a_dataset(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "b.parquet")
     assert not isinstance(resolve(tmp_path), Captured)
+
+
+def test_a_preprocess_script_sees_the_records_as_lines(tmp_path: Path, put: Put) -> None:
+    for hour in (3, 4):
+        put(hour, *(record(hour, n) for n in range(3)))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "def preprocess_handler(it):\n"
+        "    return {'n': it.endpoint_input.data.split(',')[0], 'id': it.event_metadata.event_id}\n"
+    )
+    found = decode(Captured((tmp_path / "captured",), window=DAY, preprocess=script), tmp_path / "out")
+    table = pa.concat_tables([pq.read_table(path) for path in found.table.paths]).to_pylist()
+    assert [(row["n"], row["id"]) for row in table] == [(n, f"e{hour}-{n}") for hour in (3, 4) for n in range(3)]
+
+
+def test_ground_truth_beside_the_payloads_is_kept_in_columns(tmp_path: Path) -> None:
+    line = json.loads(record(3, 1)) | {"groundTruthData": {"data": "1", "encoding": "CSV"}}
+    (tmp_path / "a.parquet").write_bytes(parquet([json.dumps(line).encode()]))
+    found = decode(Captured((tmp_path / "a.parquet",)), tmp_path / "out")
+    assert pq.read_table(found.table.paths[0])[LABEL].to_pylist() == [1]

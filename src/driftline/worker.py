@@ -15,6 +15,7 @@ from driftline.dataset.compact import pruned
 from driftline.dataset.dataset import Progress
 from driftline.errors import Conflict, DriftlineError, InputError
 from driftline.notify import Delivered, deliver
+from driftline.runs.erase import erased_elsewhere
 from driftline.runs.gather import Job
 from driftline.runs.lease import Passing
 from driftline.runs.retention import expire_daily
@@ -87,6 +88,8 @@ def tick(
         pruned(site.cache, keep)
     with _survived("retention", problems):
         expire_daily(site, time.now())
+    with _survived("erasure", problems):
+        erased_elsewhere(site, time.now())
     return Tick(tuple(ran), delivered, tuple(problems))
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from driftline.capture.ids import storable
-from driftline.dataset.forget import copy_with, forget, forget_copies, holds
+from driftline.dataset.forget import came_of, copy_of, copy_with, forget, forget_copies, holds
 from driftline.dataset.lines import ENDINGS
 from driftline.dataset.strike import Hits, struck, struck_letters
 from driftline.errors import Corrupt, InputError, NotFound
-from driftline.objects.audit import noted
+from driftline.objects.audit import PREFIX, noted
 from driftline.objects.hold import held
 from driftline.runs.lease import Passing
 from driftline.runs.retention import LETTERS, prefixes
@@ -21,6 +25,11 @@ from driftline.runs.run import Site
 
 HOLD: Final = "holds/erase.json"
 _MOST_IDS: Final = 100_000
+_MARK: Final = ".erased"
+_EVERY: Final = timedelta(hours=1)
+_SKEW: Final = timedelta(days=1)
+"""So far may the clocks of two machines be apart."""
+_NEVER_LOOKED: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +93,63 @@ def erase(
         Conflict: another erasure is going on.
     """
     asked = frozenset(map(storable, ids))
-    if not asked or not all(one.strip() for one in asked) or len(asked) > _MOST_IDS:
+    empty = sum(not one.strip() for one in asked)
+    if empty or not 0 < len(asked) <= _MOST_IDS:
         raise InputError(
-            f"{len(asked)} ids, the empty one among them or not: give 1 to {_MOST_IDS:,} that are not empty"
+            f"there are {len(asked):,} ids, {empty} of them empty; name 1 to {_MOST_IDS:,} that are not empty"
         )
     work = _Erasure(site, asked, endpoint)
     about = {"ids": sorted(map(id_digest, asked)), "endpoint": endpoint, "reason": reason, "dry_run": dry_run}
     if dry_run:
+        work.look()
         done = work.told()
         return replace(done, audit=noted(site.store, now, "erase", **about, **done.counts()))
     time = Passing(now)
     with held(site.store, HOLD, time.now) as alive:
-        # Before anything is changed: who dies in the middle has still left a line.
-        noted(site.store, now, "erase begun", **about)
+        found = work.look(alive)
+        # Before anything is changed: who dies in the middle has still left a line, by which other caches are cleaned.
+        noted(site.store, time.now(), "erase begun", **about, keys=found)
         done = work.done(alive)
-        return replace(done, audit=noted(site.store, time.now(), "erase", **about, **done.counts()))
+        return replace(done, audit=noted(site.store, time.now(), "erase", **about, **done.counts(), keys=found))
+
+
+def erased_elsewhere(site: Site, now: datetime) -> int:
+    """Remove from this cache what came of objects that another machine erased something of; looks once an hour.
+
+    Returns:
+        How many results and copies went.
+    """
+    mark = site.cache / _MARK
+    before = _Seen.load(mark)
+    if before is not None and now - before.at < _EVERY:
+        return 0
+    since = now - _NEVER_LOOKED if before is None else before.at - _SKEW
+    days = [since.date() + timedelta(days=n) for n in range((now.date() - since.date()).days + 1)]
+    lines = [entry.key for day in days for entry in site.store.list(f"{PREFIX}{day:%Y/%m/%d}/")]
+    gone = 0
+    for key in lines:
+        if before is None or key not in before.lines:
+            line = json.loads(site.store.get(key))
+            keys = set(line.get("keys", ()))
+            if keys:
+                gone += forget(site.cache, came_of(keys)).results + forget_copies(site.cache, copy_of(keys))
+    site.cache.mkdir(parents=True, exist_ok=True)
+    mark.write_bytes(msgspec.json.encode(_Seen(now, frozenset(lines))))
+    return gone
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """The lines of the audit log that were heeded."""
+
+    at: datetime
+    lines: frozenset[str]
+
+    @classmethod
+    def load(cls, mark: Path) -> _Seen | None:
+        try:
+            return msgspec.json.decode(mark.read_bytes(), type=cls)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
 
 
 class _Erasure:
@@ -112,6 +163,15 @@ class _Erasure:
         self._found: set[str] = set()
         self._unreadable: list[str] = []
         self._hits = Hits(ids, {})
+        self._records: dict[str, dict[str, int]] = {}
+        """By kind and key, how many records are to go."""
+
+    def look(self, alive: Callable[[], None] = lambda: None) -> list[str]:
+        """Find the objects with records and labels of the requests; gives their keys."""
+        places: dict[str, frozenset[int] | None] = {}
+        self._records = {kind: dict(self._look(kind, places, alive)) for kind in ("captured", "labels")}
+        self._hits = Hits(self._hits.ids, places)
+        return list(places)
 
     def told(self) -> Erased:
         """What would be done."""
@@ -122,26 +182,26 @@ class _Erasure:
         return self._go(alive, dry_run=False)
 
     def _go(self, alive: Callable[[], None], *, dry_run: bool) -> Erased:
-        places: dict[str, frozenset[int] | None] = {}
-        hit = {kind: dict(self._look(kind, places, alive)) for kind in ("captured", "labels")}
-        self._hits = Hits(self._hits.ids, places)
         letters = self._letters(alive, dry_run=dry_run)
         cache = self._forget(dry_run=dry_run)
         if not dry_run:
-            for key in (key for keys in hit.values() for key in keys):
+            for key in self._hits.places:
                 alive()
                 self._rewrite(key)
             # Once more: a run may have decoded what was there in between.
             cache += self._forget(dry_run=False)
         return Erased(
             dry_run=dry_run,
-            captured=Part(len(hit["captured"]), sum(hit["captured"].values())),
-            labels=Part(len(hit["labels"]), sum(hit["labels"].values())),
+            captured=self._part("captured"),
+            labels=self._part("labels"),
             dead_letters=letters,
             cache=Part(cache),
             missing=tuple(sorted(self._hits.ids - self._found)),
             unreadable=tuple(self._unreadable),
         )
+
+    def _part(self, kind: str) -> Part:
+        return Part(len(self._records[kind]), sum(self._records[kind].values()))
 
     def _forget(self, *, dry_run: bool) -> int:
         cache = self._site.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from driftline.dataset.columnar import is_columnar, opened
 from driftline.errors import Conflict, InputError, Unavailable
 from driftline.objects.directory import Directory
-from driftline.runs.erase import HOLD, erase, id_digest
+from driftline.runs.erase import HOLD, erase, erased_elsewhere, id_digest
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -204,3 +205,23 @@ def test_records_in_columns_are_read_by_the_monitors_beside_lines(shop: Any) -> 
     ran = {one.run.monitor: one.run for one in shop.tick(START + DAY + HOUR).ran}
     assert (ran["inputs"].rows, ran["truth"].rows) == (200, 200)
     assert ran["truth"].coverage == 0.5
+
+
+def test_the_worker_of_another_machine_cleans_its_cache(busy: Any, tmp_path: Path) -> None:
+    """The same store and catalog, with another cache."""
+    other = replace(busy.app.site, cache=tmp_path / "other")
+    shutil.copytree(busy.app.site.cache, other.cache)
+    (other.cache / "mirror/s3/b/captured/shop").mkdir(parents=True)
+    assert erased_elsewhere(other, NOW - 2 * HOUR) == 0
+    erase(busy.app.site, ["secret-17"], NOW)
+    hit = json.loads(busy.app.store.get(keys(busy, "audit/")[-1]))["keys"]
+    copy = other.cache / "mirror/s3/b" / hit[0]
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(b"as it was")
+    assert erased_elsewhere(other, NOW + HOUR) > 1
+    assert not copy.exists()
+    left = replace(busy.app.site, cache=other.cache)
+    assert erase(left, ["secret-17"], NOW + HOUR, dry_run=True).cache.objects == 0
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(b"as it is now")
+    assert erased_elsewhere(other, NOW + 3 * HOUR) == 0, "each line is heeded once"

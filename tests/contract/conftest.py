@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyspark
 import pytest
+from tests.conftest import S3Server
 
 from driftline.dataset.dataset import Table
 from driftline.engines.engine import Engine
@@ -44,6 +45,8 @@ class Cluster:
 
     folder: Path
     port: int
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """What its processes, and so the executors, have in their environment."""
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -54,6 +57,7 @@ class Cluster:
         home = Path(str(pyspark.__file__)).parent
         environ = {
             **os.environ,
+            **self.environ,
             "JAVA_HOME": str(java_home(os.environ, self.folder)),
             "PYSPARK_PYTHON": sys.executable,
             "SPARK_HOME": str(home),
@@ -99,9 +103,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def processes() -> Iterator[Cluster]:
+def processes(environ: Mapping[str, str] | None = None) -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="driftline-spark-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder), free_port())
+        cluster = Cluster(Path(folder), free_port(), environ or {})
         try:
             yield cluster
         finally:
@@ -110,9 +114,9 @@ def processes() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A master and two workers of one core each."""
-    with processes() as found:
+def cluster(s3_server: S3Server) -> Iterator[Cluster]:
+    """A master and two workers of one core each, which may read the bucket of the tests."""
+    with processes(s3_server.environ) as found:
         master = ("--host", "127.0.0.1", "--port", str(found.port), "--webui-port", "0")
         found.start("master", "org.apache.spark.deploy.master.Master", *master)
         found.start_worker("one")

@@ -78,7 +78,7 @@ class LocalEngine:
                 if progress is not None:
                     progress(joined.rows, dataset.predictions.rows)
                 del batch
-        return Folded(States(states), joined.coverage())
+            return Folded(States(states), joined.coverage())
 
     @property
     def _workers(self) -> int:

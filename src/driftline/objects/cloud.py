@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from driftline.errors import Conflict, InputError, NotFound, Unavailable
+from driftline.objects.aside import fork_safe
 from driftline.objects.cloud_errors import CLOUD_ERRORS, ignores_conditions, said
 from driftline.objects.credentials import aws_config
 from driftline.objects.keys import checked, hidden
@@ -28,15 +30,25 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 T = TypeVar("T")
+_LOG: Final = logging.getLogger("driftline.objects")
 
 PART: Final = 8 << 20
 """Bytes of one request: what is larger goes and comes in parts, each of which is tried again by itself."""
 _PARTS_AT_ONCE: Final = 4
 _PROBE: Final = ".driftline-probe"
 _STAGED: Final = ".driftline-staged"
+_ENDPOINTS: Final = (
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_ENDPOINT",
+    "GOOGLE_BASE_URL",
+)
 _NO_TAG: Final = "at "
 _REQUEST: Final = timedelta(seconds=60)
 _PATIENCE: Final = timedelta(seconds=20)
+_QUICK: Final = timedelta(seconds=1)
 
 
 class Cloud:
@@ -52,6 +64,7 @@ class Cloud:
             patience: so long a request is tried again, with ever longer pauses, while the store fails.
         """
         self.place = Place.of(url)
+        self.patience = patience
         self._store = _client(self.place, patience)
         self._enforces: bool | None = None
         self._asking = threading.Lock()
@@ -59,10 +72,12 @@ class Cloud:
     def __repr__(self) -> str:
         return f"Cloud({self.place.url!r})"
 
+    @fork_safe
     def put(self, key: str, data: bytes, *, if_absent: bool = False, durable: bool = True) -> None:
         """Write the object; every store here keeps what it has confirmed, so it is always `durable`."""
         self._put_any(key, data, len(data), if_absent)
 
+    @fork_safe
     def put_file(self, key: str, path: Path, *, if_absent: bool = False, durable: bool = True) -> None:
         """Write what is in the file, as `put` does; a large one goes in parts, and is never in memory as a whole."""
         size = path.stat().st_size
@@ -83,6 +98,7 @@ class Cloud:
         else:
             self._create_large(key, data, size)
 
+    @fork_safe
     def get(self, key: str) -> bytes:
         """The object. Raises NotFound."""
         return b"".join(self.chunks(key))
@@ -103,16 +119,21 @@ class Cloud:
             at += len(more)
             yield more
 
+    @fork_safe
     def read(self, key: str, start: int, length: int, version: str | None = None) -> bytes:
         """`length` bytes from `start` on, which are there."""
         options: GetOptions = {"range": (start, start + length), **_if_match(version)}
-        return self._try("read", key, lambda: bytes(self._store.get(key, options=options).bytes()))
+        data, meta = self._try("read", key, lambda: _whole(self._store.get(key, options=options)))
+        self._check(key, meta, version)
+        return data
 
+    @fork_safe
     def entry(self, key: str) -> Entry:
         """What a listing says of the object. Raises NotFound."""
         checked(key)
         return _entry(self._try("read", key, lambda: self._store.head(key)))
 
+    @fork_safe
     def list(self, prefix: str) -> Iterator[Entry]:
         """The objects whose key starts with `prefix`, in byte order of their keys, whatever order the store lists."""
         folder = prefix.rpartition("/")[0]
@@ -123,6 +144,7 @@ class Cloud:
         found = [entry for entry in entries if entry.key.startswith(prefix) and not hidden(entry.key)]
         return iter(sorted(found, key=lambda entry: entry.key.encode()))
 
+    @fork_safe
     def delete(self, key: str) -> None:
         """Remove the object if it is there."""
         checked(key)
@@ -135,6 +157,7 @@ class Cloud:
         """The URL of the object."""
         return self.place.below(checked(key))
 
+    @fork_safe
     def fetch(self, entries: Sequence[Entry], mirror: Path) -> tuple[Path, ...]:
         """Copies of the objects as they were listed, below `mirror`; those that are there are not fetched again."""
         paths = tuple(path_of(self.location(entry.key), mirror) for entry in entries)
@@ -147,6 +170,7 @@ class Cloud:
         except NotFound as why:
             raise Unavailable(f"{why} any more; it was deleted after it was listed") from why
 
+    @fork_safe
     def enforces_conditions(self) -> bool:
         """Whether the store refuses to replace an object that must not be there; asked once, by writing a tiny one.
 
@@ -155,16 +179,31 @@ class Cloud:
         """
         with self._asking:
             if self._enforces is None:
-                self._enforces = self._refused() or self._refused()
+                self._enforces = self._finds_out()
+                if not self._enforces:
+                    _LOG.warning(
+                        "%s does not refuse to replace an object that must not be there (If-None-Match): Driftline "
+                        "looks first whether it is there, which two writers of one key could do at once",
+                        self.place.url,
+                    )
             return self._enforces
 
-    def _refused(self) -> bool:
+    def _finds_out(self) -> bool:
+        # Twice: the first writes the tiny object, the second must not. Who does not know the condition may answer as
+        # if it were down, and is not asked for long.
+        quick = _client(self.place, min(_QUICK, self.patience))
         try:
-            self._try("write", _PROBE, lambda: self._store.put(_PROBE, b"driftline", mode="create"))
-        except Conflict:
-            return True
+            return self._refused(quick) or self._refused(quick)
         except _NoConditions:
             return False
+        except Unavailable:
+            return self._refused(self._store) or self._refused(self._store)
+
+    def _refused(self, client: Any) -> bool:
+        try:
+            self._try("write", _PROBE, lambda: client.put(_PROBE, b"driftline", mode="create"))
+        except Conflict:
+            return True
         return False
 
     def _put(self, key: str, data: bytes | Path, size: int) -> None:
@@ -208,19 +247,22 @@ class Cloud:
 
     def _part(self, key: str, start: int, version: str | None) -> tuple[bytes, ObjectMeta]:
         options: GetOptions = {"range": (start, start + PART), **_if_match(version)}
-
-        def part() -> tuple[bytes, ObjectMeta]:
-            result: GetResult = self._store.get(key, options=options)
-            return bytes(result.bytes()), result.meta
-
-        def whole() -> tuple[bytes, ObjectMeta]:
-            result = self._store.get(key, options=_if_match(version))
-            return bytes(result.bytes()), result.meta
-
         try:
-            return self._try("read", key, part)
-        except _NoRange:
-            return self._try("read", key, whole)  # there are no bytes in it, of which none can be a part
+            data, meta = self._try("read", key, lambda: _whole(self._store.get(key, options=options)))
+        except _NoRange:  # there are no bytes in it, of which none can be a part
+            data, meta = self._try("read", key, lambda: _whole(self._store.get(key, options=_if_match(version))))
+        self._check(key, meta, version)
+        return data, meta
+
+    def _check(self, key: str, meta: ObjectMeta, version: str | None) -> None:
+        """Not every store knows `If-Match`."""
+        if version is not None and _version(meta) != version:
+            raise self._changed(key)
+
+    def _changed(self, key: str) -> Unavailable:
+        return Unavailable(
+            f"object {key!r} in {self.place.url} changed while it was read; run it again when nobody writes it"
+        )
 
     def _try(self, act: str, key: str, call: Callable[[], T]) -> T:
         try:
@@ -237,7 +279,7 @@ class Cloud:
         if found.kind == "already there":
             return self._conflict(key)
         if found.kind == "changed":
-            return Unavailable(f"{where} changed while it was read; run it again when nobody writes it")
+            return self._changed(key)
         if found.kind == "no range":
             return _NoRange(where)
         if found.kind == "wrong key":
@@ -253,6 +295,10 @@ class _NoRange(Unavailable):
 
 class _NoConditions(Unavailable):
     """The store does not know the condition, and says so."""
+
+
+def _whole(result: GetResult) -> tuple[bytes, ObjectMeta]:
+    return bytes(result.bytes()), result.meta
 
 
 def _if_match(version: str | None) -> GetOptions:
@@ -288,6 +334,7 @@ def _client(place: Place, patience: timedelta) -> Any:
         match place.scheme:
             case "s3":
                 more = aws_config(os.environ)
+                client["allow_http"] |= more.get("endpoint", "").startswith("http://")
                 return S3Store(place.bucket, prefix=prefix, client_options=client, retry_config=retry, **more)
             case "gs":
                 return GCSStore(place.bucket, prefix=prefix, client_options=client, retry_config=retry)
@@ -300,6 +347,5 @@ def _client(place: Place, patience: timedelta) -> Any:
 
 def _plain_endpoint(environ: Mapping[str, str]) -> bool:
     """Whether somebody chose an endpoint without TLS."""
-    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
     emulated = environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() in ("1", "true")
-    return emulated or any(environ.get(name, "").startswith("http://") for name in names)
+    return emulated or any(environ.get(name, "").startswith("http://") for name in _ENDPOINTS)

@@ -69,7 +69,7 @@ def _kind(why: Exception, status: int | None) -> Kind:
         return "not there"
     if isinstance(why, PreconditionError):
         return "changed"
-    if status == 416:
+    if status == 416 or "StartTooLarge" in str(why):
         return "no range"
     if isinstance(why, (ValueError, InvalidPathError)):
         return "wrong key"

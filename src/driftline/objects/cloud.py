@@ -88,8 +88,8 @@ class Cloud:
         if not if_absent:
             self._put(key, data, size)
         elif not self.enforces_conditions():
-            # Between the look and the write another writer may come. Keys that two writers could choose have a part
-            # made by chance where it matters, so what is there is the own attempt before.
+            # Between the look and the write another writer may come: of captured files, whose keys have a part made
+            # by chance, there is none; of labels, one in the same microsecond (docs/objects.md).
             if self._is_there(key):
                 raise self._conflict(key)
             self._put(key, data, size)

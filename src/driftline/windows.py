@@ -79,7 +79,7 @@ class Schedule:
     """How long after the grace period late labels still make a new revision of the window."""
 
     def __post_init__(self) -> None:
-        _zone(self.zone)
+        zone_of(self.zone)
         _rhythm(self.expression)
         for name in ("grace", "late"):
             if not timedelta(0) <= getattr(self, name) <= _LONGEST:
@@ -134,7 +134,7 @@ def due(schedule: Schedule, after: datetime, until: datetime) -> Iterator[Due]:
     >>> [str(d.window) for d in due(Schedule("daily"), start, start + timedelta(days=1))]
     ['2026-03-01T00:00:00Z/2026-03-02T00:00:00Z']
     """
-    rhythm, zone = _rhythm(schedule.expression), _zone(schedule.zone)
+    rhythm, zone = _rhythm(schedule.expression), zone_of(schedule.zone)
     previous = _before(schedule, after)
     for wall, at in _fires(schedule, previous[1] if previous else after):
         if schedule.ready_at(at) > until:
@@ -334,7 +334,8 @@ def _windows_per_month(schedule: Schedule) -> float:
 
 
 @lru_cache(maxsize=64)
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
+    """The time zone of this IANA name. Raises InputError."""
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError) as why:
@@ -343,7 +344,7 @@ def _zone(name: str) -> ZoneInfo:
 
 def _fires(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, datetime]]:
     """The fires later than `after`, in order: the time on the wall (no zone), and the instant in UTC."""
-    rhythm, zone = _rhythm(schedule.expression), _zone(schedule.zone)
+    rhythm, zone = _rhythm(schedule.expression), zone_of(schedule.zone)
     # A whole day earlier, so that the result does not depend on where in a changeover night we begin.
     begin = datetime.combine(after.astimezone(zone).date() - timedelta(days=1), time())
     last = after.astimezone(UTC)
@@ -356,7 +357,7 @@ def _fires(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, date
 
 def _before(schedule: Schedule, at: datetime) -> tuple[datetime, datetime] | None:
     """The last fire at or before `at`."""
-    rhythm, zone = _rhythm(schedule.expression), _zone(schedule.zone)
+    rhythm, zone = _rhythm(schedule.expression), zone_of(schedule.zone)
     wall = datetime.combine(at.astimezone(zone).date() + timedelta(days=1), time())
     for tick in CronSim(rhythm.cron, wall, reverse=True):
         start = _instant(tick, zone) - 2 * HOUR

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from driftline import __version__
+from driftline.cli.capturing import capture
 from driftline.cli.console import Tidy
 from driftline.cli.gateway import gateway
 from driftline.cli.loop import alarms, apply, plan, run, runs, worker
@@ -32,6 +33,21 @@ def main() -> None:
     """
 
 
-COMMANDS = (baseline, check, plan, apply, worker, run, runs, alarms, gateway, labels, objects, demo, completion)
+COMMANDS = (
+    baseline,
+    check,
+    plan,
+    apply,
+    worker,
+    run,
+    runs,
+    alarms,
+    gateway,
+    capture,
+    labels,
+    objects,
+    demo,
+    completion,
+)
 for command in COMMANDS:
     main.add_command(command)

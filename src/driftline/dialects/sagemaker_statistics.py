@@ -22,7 +22,7 @@ from driftline.monitors.monitor import Profile
 from driftline.schema import Kind
 from driftline.states.column import Column, ColumnState
 from driftline.states.counts import CountsState
-from driftline.states.frequent import FrequentState
+from driftline.states.frequent import Counted, FrequentState
 from driftline.states.histogram import Histogram, HistogramState
 from driftline.states.moments import MomentsState
 from driftline.states.rows import ONE, Count, Rows, RowsState
@@ -295,4 +295,4 @@ def _values(part: Place) -> FrequentState | None:
     for bucket in buckets.items():
         value, n = bucket.need("value").text(), bucket.need("count").count()
         counts[value] = counts[value] + _count(n) if value in counts else _count(n)
-    return FrequentState(values=counts)
+    return FrequentState(values=Counted.of(counts))

@@ -8,13 +8,15 @@ level 0; above it, HyperLogLog registers of all values estimate it with a relati
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from functools import cached_property
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from driftline.errors import Corrupt
 from driftline.kernels.distinct import Registers, estimate
@@ -26,12 +28,42 @@ from driftline.states.rows import Count
 LIMIT: Final = 4096
 
 
+class Counted(Mapping[str, Count]):
+    """The rows of each of some distinct texts; kept in columns, and made into objects only when one is asked for."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally: Final = tally
+
+    @classmethod
+    def of(cls, counts: Mapping[str, Count]) -> Self:
+        """The same counts in columns."""
+        n, w = ([getattr(count, name) for count in counts.values()] for name in ("n", "w"))
+        return cls(Tally(pa.array(counts, pa.large_string()), np.array(n, np.int64), np.array(w, np.int64)))
+
+    @cached_property
+    def _counts(self) -> dict[str, Count]:
+        pairs = zip(self.tally.counts.tolist(), self.tally.heavy.tolist(), strict=True)
+        return {value: Count(*pair) for value, pair in zip(self.tally.distinct.to_pylist(), pairs, strict=True)}
+
+    def __getitem__(self, value: str, /) -> Count:
+        return self._counts[value]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._counts)
+
+    def __len__(self) -> int:
+        return len(self.tally.distinct)
+
+
+NO_VALUES: Final = Counted.of({})
+
+
 @dataclass(frozen=True, slots=True)
 class FrequentState:
     """The distinct values of a column and the rows of each."""
 
     level: int = 0  # zero bits that the hash of a kept value starts with; 0: every value is kept
-    values: dict[str, Count] = field(default_factory=dict)  # never changed after it was made
+    values: Counted = field(default_factory=lambda: NO_VALUES)
     limit: int = LIMIT
     registers: bytes | None = None  # of all values; None iff every value is kept
 
@@ -52,38 +84,36 @@ class FrequentState:
         if self.limit != other.limit:
             raise ValueError(f"states of different limits do not merge: {self.limit} and {other.limit}")
         level = max(self.level, other.level)
-        values = _kept(self.values, level) if self.level < level else dict(self.values)
-        for value, count in (_kept(other.values, level) if other.level < level else other.values).items():
-            before = values.get(value)
-            values[value] = count if before is None else before + count
-        if len(values) > self.limit:
-            level, values = _thinned(values, self.limit)
+        tally = _together(*(_kept(side.values.tally, level if side.level < level else 0) for side in (self, other)))
+        if len(tally.distinct) > self.limit:
+            level = _least_level(_hashes(tally.distinct), self.limit)
+            tally = _kept(tally, level)
         registers = np.maximum(self._seen(), other._seen()).tobytes() if level else None
-        return FrequentState(level, values, self.limit, registers)
+        return FrequentState(level, Counted(tally), self.limit, registers)
 
     def _seen(self) -> Registers:
         """The registers of all values."""
         if self.registers is not None:
             return np.frombuffer(self.registers, np.uint8)
-        return registers_of(_hashes(pa.array(list(self.values), pa.large_string())))
+        return registers_of(_hashes(self.values.tally.distinct))
 
     def encode(self) -> bytes:
         """Equal states give equal bytes."""
-        values = sorted(self.values)
-        counts = np.array([self.values[value].n for value in values], np.int64)
-        weights = np.array([self.values[value].w for value in values], np.int64)
-        arrays = (pack_array(counts), pack_array(weights))
-        return packed("frequent", (self.level, self.limit, values, *arrays, self.registers))
+        tally = self.values.tally
+        order = pc.array_sort_indices(tally.distinct)  # by bytes in UTF-8, which is by code points
+        at = order.to_numpy()
+        values, arrays = tally.distinct.take(order).to_pylist(), (tally.counts[at], tally.heavy[at])
+        return packed("frequent", (self.level, self.limit, values, *map(pack_array, arrays), self.registers))
 
     @classmethod
     def decode(cls, data: bytes) -> FrequentState:
         """The state whose `encode` gave `data`. Raises Corrupt."""
         fields = unpacked("frequent", data, tuple[int, int, list[str], PackedArray, PackedArray, bytes | None])
         level, limit, values, counts, weights, registers = fields
-        n, w = unpack_array(counts).tolist(), unpack_array(weights).tolist()
+        n, w = (unpack_array(each).astype(np.int64) for each in (counts, weights))
         if not len(n) == len(w) == len(values):
             raise Corrupt(f"{len(values)} values with {len(n)} counts and {len(w)} weights")
-        counted = {value: Count(*pair) for value, *pair in zip(values, n, w, strict=True)}
+        counted = Counted(Tally(pa.array(values, pa.large_string()), n, w))
         return cls(level, counted, limit, checked_registers(registers, level > 0))
 
     @classmethod
@@ -101,10 +131,7 @@ class FrequentState:
             hashes = _hashes(tally.distinct)
             level, registers = _least_level(hashes[used], limit), registers_of(hashes[used]).tobytes()
             used &= of_level(hashes, level)
-        distinct = tally.distinct.filter(pa.array(used)).to_pylist()
-        pairs = zip(tally.counts[used].tolist(), tally.heavy[used].tolist(), strict=True)
-        values = {value: Count(*pair) for value, pair in zip(distinct, pairs, strict=True)}
-        return cls(level, values, limit, registers)
+        return cls(level, Counted(_of_those(tally, used)), limit, registers)
 
 
 def of_level(hashes: npt.NDArray[np.uint64], level: int) -> npt.NDArray[np.bool_]:
@@ -124,18 +151,21 @@ def _least_level(hashes: npt.NDArray[np.uint64], limit: int) -> int:
     return 65 - max(1, first_left_out).bit_length()
 
 
-def _kept(values: dict[str, Count], level: int) -> dict[str, Count]:
-    names = list(values)
-    keep = of_level(_hashes(pa.array(names, pa.large_string())), level)
-    return {name: values[name] for name in _chosen(names, keep)}
+def _kept(tally: Tally, level: int) -> Tally:
+    return _of_those(tally, of_level(_hashes(tally.distinct), level)) if level else tally
 
 
-def _thinned(values: dict[str, Count], limit: int) -> tuple[int, dict[str, Count]]:
-    names = list(values)
-    hashes = _hashes(pa.array(names, pa.large_string()))
-    level = _least_level(hashes, limit)
-    return level, {name: values[name] for name in _chosen(names, of_level(hashes, level))}
+def _of_those(tally: Tally, chosen: npt.NDArray[np.bool_]) -> Tally:
+    distinct = tally.distinct.filter(pa.array(chosen)).cast(pa.large_string())
+    return Tally(distinct, tally.counts[chosen], tally.heavy[chosen])
 
 
-def _chosen(names: list[str], keep: npt.NDArray[np.bool_]) -> Iterable[str]:
-    return (names[i] for i in np.flatnonzero(keep).tolist())
+def _together(one: Tally, other: Tally) -> Tally:
+    if not len(one.distinct) or not len(other.distinct):
+        return one if len(one.distinct) else other
+    texts = pa.concat_arrays([one.distinct, other.distinct]).dictionary_encode()
+    at = texts.indices.to_numpy()
+    counts, heavy = np.zeros((2, len(texts.dictionary)), np.int64)
+    np.add.at(counts, at, np.concatenate([one.counts, other.counts]))
+    np.add.at(heavy, at, np.concatenate([one.heavy, other.heavy]))
+    return Tally(texts.dictionary, counts, heavy)

@@ -88,7 +88,9 @@ def test_a_terminated_server_leaves_whole_files_and_accounts_for_every_request(
 
         with ThreadPoolExecutor(4) as pool:
             asked = dict(pool.map(ask, range(300)))
-        assert client.post("/invocations", content="broken").status_code == 500
+        failed = client.post("/invocations", content="broken")
+        assert failed.status_code == 500
+        asked[failed.headers["X-Driftline-Event-Id"]] = "broken"
     process.send_signal(signal.SIGTERM)
     process.wait(20)
 
@@ -102,12 +104,13 @@ def test_a_terminated_server_leaves_whole_files_and_accounts_for_every_request(
     assert len(records) == len(kept)
     for record in records:
         assert record.input is not None
-        assert record.input.data == asked[record.join_id]
+        assert record.input.body.decode() == asked[record.join_id]
         assert record.probability == 0.5
+        assert record.status == (500 if asked[record.join_id] == "broken" else None)
     assert not list((tmp_path / "objects").rglob("*.tmp"))
     hour = began.replace(minute=0, second=0, microsecond=0)
     counted = stored_counters(store, "sums", "AllTraffic", Window(hour, hour + timedelta(hours=2)))
-    assert counted.seen == len(asked) == 300
+    assert counted.seen == len(asked) == 301
     assert counted.written + counted.lost == counted.sampled == len(kept)
     assert counted.lost == 0
     assert json.loads(store.get(next(store.list("captured/sums/AllTraffic/_counters/")).key))["sampling"] == 0.5

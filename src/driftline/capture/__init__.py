@@ -3,7 +3,8 @@
 from driftline.capture.asgi import CaptureMiddleware
 from driftline.capture.client import Capture
 from driftline.capture.counters import Counters
+from driftline.capture.routes import Asked
 from driftline.capture.sampler import Rule, Sampling
 from driftline.capture.spool import Spool
 
-__all__ = ["Capture", "CaptureMiddleware", "Counters", "Rule", "Sampling", "Spool"]
+__all__ = ["Asked", "Capture", "CaptureMiddleware", "Counters", "Rule", "Sampling", "Spool"]

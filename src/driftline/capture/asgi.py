@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
-from driftline.capture.buffer import Exchange
 from driftline.capture.client import Capture
-from driftline.capture.ids import new_id
-from driftline.errors import InputError
+from driftline.capture.routes import PREDICTIONS, Paths, watching
+from driftline.capture.tap import CUSTOM_ATTRIBUTES, EVENT_ID, INFERENCE_ID, INVOKED_VARIANT, Tap, Tapping
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -17,145 +16,199 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
-INFERENCE_ID = b"x-amzn-sagemaker-inference-id"
-CUSTOM_ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
-EVENT_ID = b"x-driftline-event-id"
+_EVENT_ID = EVENT_ID.lower().encode()
+_INFERENCE_ID = INFERENCE_ID.encode()
+_CUSTOM_ATTRIBUTES = CUSTOM_ATTRIBUTES.encode()
+_INVOKED_VARIANT = INVOKED_VARIANT.encode()
 
 
 class CaptureMiddleware:
-    """Captures every POST to `paths` that the application answers with a status of 2xx.
+    """Captures every POST to `paths`, with its answer.
 
     The body of the request and of the answer pass through untouched and as they come; what was seen of them is captured
     after the last byte. A request without an inference id gets an event id, returned in the header
     `X-Driftline-Event-Id`: labels refer to it.
 
     Args:
-        paths: the paths that are captured, or a function that is asked with the ASGI scope.
+        paths: templates of the paths that are captured, as `Routes` reads them, or a function that is asked with the
+            ASGI scope and says whether it is a prediction, or by an `Asked` whose.
         max_body_bytes: of a longer body only so much is kept, and the record is marked as truncated.
+        errors: whether errors are captured that no sampling rule for errors matches.
+        metrics_path: where GET gives the counters of this process to Prometheus; None: nowhere.
     """
 
     def __init__(
         self,
         app: App,
         capture: Capture,
-        paths: Collection[str] | Callable[[Scope], bool] = ("/invocations",),
+        paths: Paths[Scope] = PREDICTIONS,
         max_body_bytes: int = 6 << 20,
+        *,
+        errors: bool = True,
+        metrics_path: str | None = None,
     ) -> None:
-        if max_body_bytes < 0:
-            raise InputError(f"max_body_bytes is {max_body_bytes}; it is a number of bytes, 0 or more")
         self._app = app
         self._capture = capture
-        self._watches = paths if callable(paths) else _among({paths} if isinstance(paths, str) else frozenset(paths))
-        self._max_body_bytes = max_body_bytes
+        self._tapping = Tapping(capture, max_body_bytes, errors=errors)
+        self._asked = watching(paths)
+        self._metrics_path = metrics_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, _flushing(self._capture, send))
-        elif scope["type"] == "http" and scope["method"] == "POST" and self._watches(scope):
-            tap = _Tap(self._capture, self._max_body_bytes, scope["headers"], receive, send)
-            await self._app(scope, tap.receive, tap.send)
+        kind = scope["type"]
+        if kind == "http":
+            method = scope["method"]
+            if method == "POST":
+                tap = self._tap(scope)
+                if tap is not None:
+                    await self._tapped(tap, scope, receive, send)
+                    return
+            elif scope["path"] == self._metrics_path and method in ("GET", "HEAD"):
+                await self._tell(send, head=method == "HEAD")
+                return
+        elif kind == "lifespan":
+            send = _flushing(self._capture, send)
+        await self._app(scope, receive, send)
+
+    def _tap(self, scope: Scope) -> Tap | None:
+        try:
+            path = scope["path"]
+            asked = self._asked(scope, path)
+            if asked is None:
+                return None
+            inference_id = kind = encoding = None
+            attributes: tuple[str, ...] = ()
+            nothing = False
+            for name, value in (headers := scope["headers"]):
+                name = name.lower()
+                if name == _INFERENCE_ID:
+                    inference_id = inference_id or _text(value)
+                elif name == _CUSTOM_ATTRIBUTES:
+                    attributes = (*attributes, _text(value))
+                elif name == b"content-type":
+                    kind = _text(value)
+                elif name == b"content-encoding":
+                    encoding = _text(value)
+                elif name == b"content-length":
+                    nothing = value == b"0"
+            tap = Tap(self._tapping, asked, path, inference_id, attributes, _Lookup(headers))
+            request = tap.asks(kind, encoding)
+            if request is not None:
+                request.whole = nothing
+            return tap
+        except Exception as why:  # noqa: BLE001  whatever the caller sent, or the function that was given as `paths`
+            self._tapping.failed(why)
+            return None
+
+    async def _tapped(self, tap: Tap, scope: Scope, receive: Receive, send: Send) -> None:
+        heard = _Heard(tap, receive, send)
+        try:
+            await self._app(scope, heard.receive if tap.keeps else receive, heard.send)
+        except Exception:
+            if not heard.gone:
+                tap.broke()
+            raise
         else:
-            await self._app(scope, receive, send)
+            if not heard.gone:
+                tap.broke()
+        finally:
+            tap.finish()
+
+    async def _tell(self, send: Send, *, head: bool) -> None:
+        from driftline.capture.metrics import CONTENT_TYPE
+
+        told = self._capture.metrics().encode()
+        headers = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", str(len(told)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head else told})
 
 
-class _Body:
-    """The beginning of a body, and whether that was all of it."""
+class _Heard:
+    """What passes between the server and the application."""
 
-    __slots__ = ("_chunks", "_room", "ended", "overran")
+    __slots__ = ("_receive", "_send", "_tap", "gone")
 
-    def __init__(self, room: int) -> None:
-        self._chunks: list[bytes] = []
-        self._room = room
-        self.ended = False
-        self.overran = False
-
-    def add(self, message: Message) -> None:
-        chunk = message.get("body") or b""
-        self.ended = not message.get("more_body", False)
-        self.overran = self.overran or len(chunk) > self._room
-        if chunk and self._room:
-            self._chunks.append(bytes(chunk[: self._room]))
-            self._room -= len(self._chunks[-1])
-
-    def content(self) -> bytes:
-        return b"".join(self._chunks)
-
-
-class _Tap:
-    """What is seen of one request and its answer."""
-
-    def __init__(self, capture: Capture, max_body_bytes: int, headers: Headers, receive: Receive, send: Send) -> None:
-        found = {name.lower(): value for name, value in headers}
-        self._capture = capture
+    def __init__(self, tap: Tap, receive: Receive, send: Send) -> None:
+        self._tap = tap
         self._receive = receive
         self._send = send
-        self._at = capture.now()
-        self._inference_id = _text(found.get(INFERENCE_ID)) or None
-        self._event_id = None if self._inference_id else new_id()
-        self._attributes = _text(found.get(CUSTOM_ATTRIBUTES))
-        self._request_type = _text(found.get(b"content-type"))
-        self._response_type: str | None = None
-        self._chosen = capture.wants(self._inference_id or self._event_id or "")
-        self._request = _Body(max_body_bytes)
-        self._response = _Body(max_body_bytes)
-        self._answered = False
-        self._hidden = False
+        self.gone = False
+        """Whether the caller has gone away."""
 
     async def receive(self) -> Message:
         message = await self._receive()
-        if self._chosen and message["type"] == "http.request":
-            self._request.add(message)
+        try:
+            kind = message["type"]
+            request = self._tap.request
+            if kind == "http.request" and request is not None:
+                request.add(message.get("body") or b"")
+                request.whole = not message.get("more_body", False)
+            elif kind == "http.disconnect":
+                self.gone = True
+        except Exception as why:  # noqa: BLE001  a message that the server should not have sent is the application's
+            self._tap.fail(why)
         return message
 
     async def send(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "http.response.start":
-            message = self._started(message)
-        elif kind == "http.response.body":
-            self._response.add(message if self._chosen else {"more_body": message.get("more_body", False)})
-        elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
-            # The server sends a file by itself: its bytes are never seen here.
-            self._hidden = True
-            self._response.ended = not message.get("more_body", False)
+        ended = False
+        try:
+            kind = message["type"]
+            if kind == "http.response.body":
+                ended = self._sends(message)
+            elif kind == "http.response.start":
+                message = self._starts(message)
+            elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
+                # The server sends a file by itself: its bytes are never seen here.
+                self._tap.response = None
+                ended = not message.get("more_body", False)
+        except Exception as why:  # noqa: BLE001  a message that no server takes is the server's to refuse
+            self._tap.fail(why)
         try:
             await self._send(message)
         finally:
             # The model has answered, whether or not the caller was still there to hear it.
-            if self._answered and self._response.ended:
-                self._answered = False
-                self._hand_over()
+            if ended:
+                self._tap.finish()
 
-    def _started(self, message: Message) -> Message:
-        headers = list(message.get("headers") or ())
-        self._answered = 200 <= message["status"] < 300
-        self._response_type = _text({name.lower(): value for name, value in headers}.get(b"content-type"))
-        if self._event_id is None:
-            return message
-        return {**message, "headers": [*headers, (EVENT_ID, self._event_id.encode())]}
+    def _sends(self, message: Message) -> bool:
+        more = message.get("more_body", False)
+        response = self._tap.response
+        if response is None:
+            return not more
+        response.add(message.get("body") or b"")
+        response.whole = not more
+        return not more or response.overran
 
-    def _hand_over(self) -> None:
-        if not self._chosen:
-            self._capture.skip(self._at)
-            return
-        self._capture.take(
-            Exchange(
-                self._at,
-                self._event_id,
-                self._inference_id,
-                self._request.content(),
-                None if self._hidden else self._response.content(),
-                self._request_type,
-                self._response_type,
-                () if self._attributes is None else (self._attributes,),
-                request_truncated=self._request.overran or not self._request.ended,
-                response_truncated=self._response.overran,
-            )
-        )
+    def _starts(self, message: Message) -> Message:
+        tap = self._tap
+        given = message.get("headers") or ()
+        headers = given if isinstance(given, (list, tuple)) else list(given)
+        kind = encoding = variant = None
+        for name, value in headers:
+            name = name.lower()
+            if name == b"content-type":
+                kind = _text(value)
+            elif name == b"content-encoding":
+                encoding = _text(value)
+            elif name == _INVOKED_VARIANT:
+                variant = _text(value)
+        tap.begin(message["status"], kind, encoding, variant)
+        if tap.event_id is not None:
+            return {**message, "headers": [*headers, (_EVENT_ID, tap.event_id.encode())]}
+        return message if headers is given else {**message, "headers": headers}
 
 
-def _among(paths: Collection[str]) -> Callable[[Scope], bool]:
-    return lambda scope: scope["path"] in paths
+class _Lookup:
+    """The headers of a request by name in lower case, as sampling rules ask for them."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: Headers) -> None:
+        self._headers = headers
+
+    def __call__(self, wanted: str) -> str | None:
+        name = wanted.encode()
+        return next((_text(value) for found, value in self._headers if found.lower() == name), None)
 
 
 def _flushing(capture: Capture, send: Send) -> Send:
@@ -169,9 +222,7 @@ def _flushing(capture: Capture, send: Send) -> Send:
     return flushed
 
 
-def _text(value: bytes | None) -> str | None:
-    if value is None:
-        return None
+def _text(value: bytes) -> str:
     try:
         return value.decode().strip()
     except UnicodeDecodeError:

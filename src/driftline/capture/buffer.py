@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from threading import Event
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from driftline.capture.tallies import Place, Tallies, Tally
+
+if TYPE_CHECKING:
+    from driftline.capture.bodies import Packed
 
 QUEUE_FULL = "queue full"
 CLOSED = "capture closed"
@@ -22,8 +25,8 @@ class Exchange(NamedTuple):
     at: datetime
     event_id: str | None
     inference_id: str | None
-    request: bytes | str | None
-    response: bytes | str | None
+    request: bytes | str | Packed | None
+    response: bytes | str | Packed | None
     request_content_type: str | None
     response_content_type: str | None
     custom_attributes: tuple[str, ...] = ()

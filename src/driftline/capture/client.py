@@ -14,6 +14,7 @@ from weakref import WeakMethod
 
 from driftline.capture.buffer import Buffer, Exchange, Order, complain
 from driftline.capture.counters import Counters
+from driftline.capture.given import checked
 from driftline.capture.ids import new_id
 from driftline.capture.layout import captured_prefix
 from driftline.capture.sampler import Choice, Facts, Sampler, Sampling, Samplings
@@ -25,17 +26,9 @@ if TYPE_CHECKING:
     from driftline.capture.writer import Writer
     from driftline.objects.store import ObjectStore
 
-NOT_A_BODY = "body is neither bytes nor text"
-NOT_A_TIME = "time without a zone"
-TIME_OUT_OF_RANGE = "time outside the years 1 to 9999"
-NOT_AN_ID = "inference id is not text"
 NOT_A_NAME = "endpoint or variant is not a name"
 TOO_MANY_NAMES = "too many endpoints and variants"
-NOT_ATTRIBUTES = "custom attributes are not a list of texts"
 _BODIES = frozenset({bytes, str, type(None)})
-_MENDED = (bytes, str, bytearray, memoryview, type(None))
-_FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
-_LAST_HOUR = datetime(9999, 12, 31, 23, tzinfo=UTC)  # its end cannot be named
 _EXIT_S = 5.0
 
 
@@ -156,7 +149,7 @@ class Capture:
             response,
             request_content_type,
             response_content_type,
-            custom_attributes,  # type: ignore[arg-type]  # `_checked` makes it a tuple
+            custom_attributes,  # type: ignore[arg-type]  # `checked` makes it a tuple
             False,
             False,
             status,
@@ -172,14 +165,12 @@ class Capture:
             or at is not None
             or (named is None and inference_id is not None)
         ):
-            checked = _checked(exchange._replace(inference_id=inference_id))
-            if isinstance(checked, str):
-                if self._writer is None:
-                    self._start()
-                if self._buffer.refuse(self._clock(), checked):
-                    complain("a request was not captured: %s", checked)
+            mended = checked(exchange._replace(inference_id=inference_id))
+            if isinstance(mended, str):
+                if self.refuse(self._clock(), mended):
+                    complain("a request was not captured: %s", mended)
                 return named or event_id or ""
-            exchange = checked
+            exchange = mended
         self.take(exchange)
         return exchange.inference_id or exchange.event_id or ""
 
@@ -235,6 +226,11 @@ class Capture:
         self._samplings.add(self._clock(), sampler.sampling)
 
     @property
+    def ruled(self) -> bool:
+        """Whether there are rules, so that `choose` needs facts."""
+        return self._sampler.ruled
+
+    @property
     def sampling(self) -> Sampling:
         """What was asked for last; a limit may have lowered what is in force."""
         return self._sampler.sampling
@@ -245,6 +241,12 @@ class Capture:
             self._start()
         if (endpoint is None and variant is None) or self._named(at, endpoint, variant):
             self._buffer.skip(at, endpoint, variant)
+
+    def refuse(self, at: datetime, reason: str) -> bool:
+        """Count a request that cannot be captured; whether it is the first of its hour and reason. For taps."""
+        if self._writer is None:
+            self._start()
+        return self._buffer.refuse(at, reason)
 
     def now(self) -> datetime:
         """The time by this capture's clock."""
@@ -366,30 +368,3 @@ def _store(store: ObjectStore | str | os.PathLike[str]) -> ObjectStore:
 
         return store_at(store)
     return store
-
-
-def _checked(given: Exchange) -> Exchange | str:
-    """The exchange, with what can be mended mended; the reason where it cannot be captured."""
-    inference_id: object = given.inference_id
-    attributes: object = given.custom_attributes
-    if not isinstance(given.request, _MENDED) or not isinstance(given.response, _MENDED):
-        return NOT_A_BODY
-    if not isinstance(given.at, datetime) or given.at.utcoffset() is None:
-        return NOT_A_TIME
-    if not _FIRST_TIME <= given.at < _LAST_HOUR:
-        return TIME_OUT_OF_RANGE
-    if not isinstance(inference_id, (str, int, type(None))):
-        return NOT_AN_ID
-    if not isinstance(attributes, (str, list, tuple)) or not all(isinstance(each, str) for each in attributes):
-        return NOT_ATTRIBUTES
-    return given._replace(
-        inference_id=None if inference_id is None else str(inference_id) or None,
-        request=_fixed(given.request),
-        response=_fixed(given.response),
-        custom_attributes=(attributes,) if isinstance(attributes, str) else tuple(attributes),
-    )
-
-
-def _fixed(body: bytes | bytearray | memoryview | str | None) -> bytes | str | None:
-    """A copy of what the caller might still change; the plain type of a subclass."""
-    return body if body is None else str(body) if isinstance(body, str) else bytes(body)

@@ -17,14 +17,14 @@ from yarl import URL
 from driftline.capture.buffer import complain
 from driftline.capture.client import Capture
 from driftline.capture.gateway_headers import target, to_caller, to_upstream
-from driftline.capture.gateway_tap import CLIENT_GONE, EVENT_ID, INFERENCE_ID, Tap
+from driftline.capture.gateway_tap import begin, tap_of
 from driftline.capture.metrics import Family, exposition
-from driftline.capture.routes import Asked, Routes
+from driftline.capture.routes import Routes
+from driftline.capture.tap import CLIENT_GONE, EVENT_ID, INFERENCE_ID, Tap, Tapping
 from driftline.errors import InputError
 
 _POOL_IDLE_S = 1.5  # below what servers grant (gunicorn 2 s, uvicorn 5 s): a POST must not meet a closing connection
 _BODY_IDLE_S = 60.0  # a caller that sends no more of its body for so long is answered 408
-_MOST_NAMES = 1000
 _ADDED = (hdrs.SERVER, hdrs.DATE, hdrs.CONTENT_TYPE)
 _ABSENT = "driftline.absent"
 _SKIPPED = (hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE)
@@ -87,16 +87,12 @@ class Gateway:
         max_body_bytes: int = 6 << 20,
         id_header: str = INFERENCE_ID,
     ) -> None:
-        if max_body_bytes < 0:
-            raise InputError(f"max_body_bytes is {max_body_bytes}; it is a number of bytes, 0 or more")
-        self._capture = capture
+        self._tapping = Tapping(capture, max_body_bytes)
         self._upstream = upstream.checked()
         self._host = urlsplit(self._upstream.url).netloc
         self._routes = routes
-        self._max_body_bytes = max_body_bytes
         self._id_header = id_header
         self._via = f"driftline-{uuid4().hex[:12]}"
-        self._known: set[Asked] = set()
         self._noticed: set[str] = set()
         self._session: aiohttp.ClientSession | None = None
         self.answers: Counter[int] = Counter()
@@ -171,8 +167,7 @@ class Gateway:
         asked = self._routes.asked(path) if request.method == "POST" else None
         tap = None
         if asked is not None:
-            headers = request.headers
-            tap = Tap(self._capture, asked, headers, path, headers.get(self._id_header), self._max_body_bytes)
+            tap = tap_of(self._tapping, asked, request.headers, path, request.headers.get(self._id_header))
         try:
             response = await self._pass(request, asks, tap)
         except _FailureError as why:
@@ -182,7 +177,7 @@ class Gateway:
             response = why.response()
         finally:
             if tap is not None:
-                self._finish(tap)
+                tap.finish()
         if tap is None and request.method == "POST" and response.status < 300:
             self._notice(path)
         return response
@@ -231,7 +226,7 @@ class Gateway:
         if tap is not None:
             if tap.event_id is not None:
                 headers[EVENT_ID] = tap.event_id
-            tap.begin(answer.status, answer.headers)
+            begin(tap, answer.status, answer.headers)
         absent = [name for name in _ADDED if name not in headers]
         if answer.content.is_eof() and request.method != "HEAD" and (data := answer.content.read_nowait(-1)):
             # All of it came with the headers: it goes on with them.
@@ -259,19 +254,6 @@ class Gateway:
             if tap is not None:
                 tap.ended()
         return out
-
-    def _finish(self, tap: Tap) -> None:
-        asked = tap.asked
-        if asked not in self._known:
-            # Anybody can ask for a model that there is not: only one that has answered is a name.
-            if tap.status < 400 and len(self._known) < _MOST_NAMES:
-                self._known.add(asked)
-            else:
-                tap.asked = Asked()
-        if tap.unpacks:
-            asyncio.get_running_loop().run_in_executor(None, tap.finish)
-        else:
-            tap.finish()
 
     def _notice(self, path: str) -> None:
         if path not in self._noticed and len(self._noticed) < 10:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection
+from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from driftline.capture.layout import name
@@ -26,6 +26,8 @@ PREDICTIONS = (
 """SageMaker, MLflow, KServe V1, TensorFlow Serving, Open Inference Protocol V2, TorchServe, and two common ones."""
 
 _PART = re.compile(r"\{([^{}]*)\}|(\*)")
+_REMEMBERED = 1000
+_LONGEST = 200  # characters of a path that is remembered: paths are the callers', and must not fill the memory
 
 
 class Asked(NamedTuple):
@@ -47,26 +49,55 @@ class Routes:
     True
     """
 
-    def __init__(self, templates: Sequence[str], *, named: bool = True) -> None:
+    def __init__(self, templates: Collection[str], *, named: bool = True) -> None:
         """`named` false: the path decides only whether a request is a prediction, not whose."""
         self.templates = tuple(templates)
         self._named = named
         self._patterns = tuple(_pattern(template) for template in templates)
-        self._plain = frozenset(template for template in templates if not _PART.search(template))
+        self._plain = {template: Asked() for template in templates if not _PART.search(template)}
+        self._remembered: dict[str, Asked | None] = {}
 
     def asked(self, path: str) -> Asked | None:
         """Who is asked by a request to this path (without its query); None: it is no prediction.
 
         A segment that cannot be a name (see `layout.name`) names nobody: the request is of the tap's own endpoint.
         """
-        if path in self._plain:
-            return Asked()
+        plain = self._plain.get(path)
+        if plain is not None:
+            return plain
+        if path in self._remembered:
+            return self._remembered[path]
+        asked = self._matched(path)
+        if len(path) <= _LONGEST and len(self._remembered) < _REMEMBERED:
+            self._remembered[path] = asked
+        return asked
+
+    def _matched(self, path: str) -> Asked | None:
         for pattern in self._patterns:
             found = pattern.fullmatch(path)
             if found:
                 names = found.groupdict() if self._named else {}
                 return Asked(named(names.get("endpoint")), named(names.get("variant")))
         return None
+
+
+RequestT = TypeVar("RequestT")
+Paths: TypeAlias = Collection[str] | Callable[[RequestT], "bool | Asked | None"]
+"""Templates of paths, or a function that is asked with the request: whether it is a prediction, or whose."""
+
+
+def watching(paths: Paths[RequestT]) -> Callable[[RequestT, str], Asked | None]:
+    """Tells from a request and its path who is asked; None: it is no prediction."""
+    if callable(paths):
+        ask = paths
+
+        def told(request: RequestT, _: str) -> Asked | None:
+            answer = ask(request)
+            return answer if isinstance(answer, Asked) else Asked() if answer else None
+
+        return told
+    routes = Routes((paths,) if isinstance(paths, str) else paths)
+    return lambda _, path: routes.asked(path)
 
 
 def named(text: str | None) -> str | None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import gzip
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
-from driftline.capture import Capture, CaptureMiddleware, Counters
+from driftline.capture import Asked, Capture, CaptureMiddleware, Counters, Rule, Sampling
 from driftline.capture.asgi import App, Message, Receive, Scope, Send
 from driftline.errors import InputError
 from driftline.objects.directory import Directory
@@ -111,15 +112,99 @@ def test_a_stream_passes_through_as_it_comes(capture: Capture) -> None:
     [
         (scope(path="/ping"), answering(b"ok")),
         (scope(method="GET"), answering(b"ok")),
-        (scope(), answering(b"wrong", status=400)),
-        (scope(), answering(b"broken", status=500)),
+        (scope(), answering(b"", status=307)),
     ],
-    ids=["another path", "another method", "refused", "failed"],
+    ids=["another path", "another method", "sent elsewhere"],
 )
 def test_only_answers_of_the_model_are_captured(capture: Capture, at: Scope, app: App) -> None:
     ask(CaptureMiddleware(app, capture), at, b"1,2")
     assert capture.close()
     assert capture.counters == Counters()
+
+
+def test_an_error_is_captured_with_its_status(capture: Capture, read_back: ReadBack) -> None:
+    ask(CaptureMiddleware(answering(b"wrong", status=422), capture), scope(), b"1,2")
+    assert capture.close()
+    (record,) = read_back()
+    assert record.status == 422
+    assert record.input is not None
+    assert record.output is not None
+    assert (record.input.data, record.output.data) == ("1,2", "wrong")
+
+
+@pytest.mark.parametrize(
+    ("sampling", "seen"), [(1.0, 0), (Sampling(0.0, [Rule(errors=True)]), 1)], ids=["no rule", "a rule for errors"]
+)
+def test_without_errors_only_those_with_a_rule_are_captured(
+    store: Directory, sampling: float | Sampling, seen: int
+) -> None:
+    capture = Capture("flights", store, sampling=sampling)
+    ask(CaptureMiddleware(answering(b"", status=500), capture, errors=False), scope(), b"1,2")
+    assert capture.close()
+    assert capture.counters == Counters(seen=seen, sampled=seen, written=seen)
+
+
+@pytest.mark.parametrize(
+    ("at", "kept"),
+    [
+        (scope(path="/v2/models/prices/infer"), 1),
+        (scope(x_tenant="acme"), 1),
+        (scope(x_amzn_sagemaker_custom_attributes="tier=gold,a=b"), 1),
+        (scope(), 0),
+    ],
+    ids=["by path", "by header", "by attribute", "by none"],
+)
+def test_rules_choose_by_what_the_request_says(store: Directory, at: Scope, kept: int) -> None:
+    rules = [Rule(path="/v2/"), Rule(header="X-Tenant=acme"), Rule(attribute="tier=gold")]
+    capture = Capture("flights", store, sampling=Sampling(0.0, rules))
+    ask(CaptureMiddleware(answering(b"0"), capture), at, b"1")
+    assert capture.close()
+    assert capture.counters == Counters(seen=1, sampled=kept, written=kept)
+
+
+def test_the_path_names_endpoint_and_variant(capture: Capture) -> None:
+    app = CaptureMiddleware(answering(b"0"), capture)
+    ask(app, scope(path="/v2/models/prices/versions/3/infer"), b"1")
+    ask(app, scope(path="/invocations"), b"1")
+    assert capture.close()
+    assert set(capture.counters_by_variant) == {("prices", "3"), ("flights", "AllTraffic")}
+
+
+def test_a_model_that_never_answered_names_no_endpoint(capture: Capture) -> None:
+    app = CaptureMiddleware(answering(b"no such model", status=404), capture)
+    ask(app, scope(path="/v2/models/made-up/infer"), b"1")
+    assert capture.close()
+    assert set(capture.counters_by_variant) == {("flights", "AllTraffic")}
+
+
+def test_the_answer_may_name_the_variant(capture: Capture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"x-amzn-invoked-production-variant", b"canary")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"0"})
+
+    ask(CaptureMiddleware(app, capture), scope(), b"1")
+    assert capture.close()
+    assert capture.counters_by_variant[("flights", "canary")].written == 1
+
+
+def test_packed_bodies_pass_as_they_are_and_are_unpacked_in_the_record(capture: Capture, read_back: ReadBack) -> None:
+    packed = gzip.compress(b"1,2", mtime=0)
+    heard: list[bytes] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        heard.append((await receive())["body"])
+        headers = [(b"content-type", b"text/csv"), (b"content-encoding", b"gzip")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": packed})
+
+    sent = ask(CaptureMiddleware(app, capture), scope(content_encoding="gzip"), packed)
+    assert heard == [sent[1]["body"]] == [packed]
+    assert capture.close()
+    (record,) = read_back()
+    assert record.input is not None
+    assert record.output is not None
+    assert (record.input.data, record.output.data) == ("1,2", "1,2")
 
 
 def test_a_function_may_choose_the_paths(capture: Capture) -> None:
@@ -128,6 +213,12 @@ def test_a_function_may_choose_the_paths(capture: Capture) -> None:
     ask(app, scope(path="/invocations"), b"1")
     assert capture.close()
     assert capture.counters.seen == 1
+
+
+def test_a_function_may_say_who_is_asked(capture: Capture) -> None:
+    ask(CaptureMiddleware(answering(b"0"), capture, paths=lambda _: Asked("prices", "blue")), scope(), b"1")
+    assert capture.close()
+    assert capture.counters_by_variant == {("prices", "blue"): Counters(1, 1, 1)}
 
 
 def test_a_request_that_is_not_chosen_is_counted_only(store: Directory) -> None:
@@ -173,16 +264,134 @@ def test_a_body_that_the_application_did_not_read_counts_as_cut(capture: Capture
     assert record.input.truncated
 
 
-def test_an_error_of_the_application_goes_through_unchanged(capture: Capture) -> None:
+def test_an_empty_body_that_the_application_did_not_read_is_whole(capture: Capture, read_back: ReadBack) -> None:
+    ask(CaptureMiddleware(answering(b"0", read=False), capture), scope(content_length="0"), b"")
+    assert capture.close()
+    (record,) = read_back()
+    assert record.input is not None
+    assert (record.input.data, record.input.truncated) == ("", False)
+
+
+def test_an_error_of_the_application_goes_through_unchanged(capture: Capture, read_back: ReadBack) -> None:
     error = ZeroDivisionError("the application's own")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
         raise error
 
     with pytest.raises(ZeroDivisionError) as raised:
         ask(CaptureMiddleware(app, capture), scope(), b"1")
     assert raised.value is error
-    assert capture.counters == Counters()
+    assert capture.close()
+    (record,) = read_back()
+    assert record.input is not None
+    assert (record.status, record.input.data, record.output) == (500, "1", None)
+
+
+def test_an_answer_that_breaks_off_counts_as_cut(capture: Capture, read_back: ReadBack) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"0.", "more_body": True})
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ask(CaptureMiddleware(app, capture), scope(), b"1")
+    assert capture.close()
+    (record,) = read_back()
+    assert record.output is not None
+    assert (record.status, record.output.body, record.output.truncated) == (None, b"0.", True)
+
+
+def test_a_caller_that_left_before_the_answer_is_noted(capture: Capture, read_back: ReadBack) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    waiting: list[Message] = [{"type": "http.disconnect"}, {"type": "http.request", "body": b"1,", "more_body": True}]
+
+    async def receive() -> Message:
+        return waiting.pop()
+
+    async def send(message: Message) -> None:
+        raise AssertionError
+
+    asyncio.run(CaptureMiddleware(app, capture)(scope(), receive, send))
+    assert capture.close()
+    (record,) = read_back()
+    assert record.input is not None
+    assert (record.status, record.input.body, record.input.truncated) == (499, b"1,", True)
+
+
+def test_an_answer_without_end_is_captured_once_it_is_long_enough(capture: Capture, read_back: ReadBack) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while capture.counters.seen == 0:
+            await send({"type": "http.response.body", "body": b"more", "more_body": True})
+
+    sent = ask(CaptureMiddleware(app, capture, max_body_bytes=10), scope(), b"1")
+    assert len(sent) == 4
+    assert capture.close()
+    (record,) = read_back()
+    assert record.output is not None
+    assert (record.output.body, record.output.truncated) == (b"moremoremo", True)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "http.response.start", "status": "200 OK", "headers": [(b"content-type", b"text/csv")]},
+        {"type": "http.response.start", "status": 200, "headers": [("content-type", "text/csv", "more")]},
+        {"type": "http.response.start"},
+        {},
+    ],
+    ids=["a status that is none", "a header that is none", "no status", "nothing"],
+)
+def test_a_message_that_is_none_is_for_the_server_to_refuse(capture: Capture, message: Message) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(message)
+
+    assert ask(CaptureMiddleware(app, capture), scope(x_amzn_sagemaker_inference_id="a"), b"1") == [message]
+    assert capture.close()
+    assert capture.counters == Counters(seen=1, sampled=1, dropped={"tap failed": 1})
+
+
+def test_a_body_of_text_is_for_the_server_to_refuse(capture: Capture) -> None:
+    app = CaptureMiddleware(answering("text"), capture)  # type: ignore[arg-type]  # as an application may get it wrong
+    assert ask(app, scope(), b"1")[1]["body"] == "text"
+    assert capture.close()
+    assert capture.counters == Counters(seen=1, sampled=1, dropped={"tap failed": 1})
+
+
+def test_headers_that_can_be_read_only_once_reach_the_server(capture: Capture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = iter([(b"x-a", b"b")])
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"0"})
+
+    sent = ask(CaptureMiddleware(app, capture), scope(x_amzn_sagemaker_inference_id="a"), b"1")
+    assert sent[0]["headers"] == [(b"x-a", b"b")]
+
+
+@pytest.mark.parametrize("paths", [lambda scope: scope["no such key"], lambda scope: 1 / 0], ids=["a key", "a sum"])
+def test_a_function_that_fails_costs_no_request(capture: Capture, paths: Callable[[Scope], bool]) -> None:
+    assert ask(CaptureMiddleware(answering(b"0"), capture, paths=paths), scope(), b"1")[1]["body"] == b"0"
+    assert capture.close()
+    assert capture.counters == Counters(seen=1, sampled=1, dropped={"tap failed": 1})
+
+
+def test_counters_are_told_where_they_are_asked_for(capture: Capture) -> None:
+    app = CaptureMiddleware(answering(b"0"), capture, metrics_path="/metrics")
+    ask(app, scope(), b"1")
+    start, body = ask(app, scope(path="/metrics", method="GET"), b"")
+    assert dict(start["headers"])[b"content-type"] == b"text/plain; version=0.0.4; charset=utf-8"
+    assert b'driftline_capture_seen_total{endpoint="flights",variant="AllTraffic"} 1' in body["body"]
+    assert ask(app, scope(path="/metrics", method="HEAD"), b"")[1]["body"] == b""
+    assert ask(app, scope(path="/metrics"), b"")[1]["body"] == b"0"
+    assert (
+        ask(CaptureMiddleware(answering(b"0"), capture), scope(path="/metrics", method="GET"), b"")[1]["body"] == b"0"
+    )
 
 
 def test_an_answer_that_the_caller_did_not_wait_for_is_captured(capture: Capture) -> None:

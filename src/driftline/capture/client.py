@@ -242,11 +242,11 @@ class Capture:
         if (endpoint is None and variant is None) or self._named(at, endpoint, variant):
             self._buffer.skip(at, endpoint, variant)
 
-    def refuse(self, at: datetime, reason: str) -> bool:
+    def refuse(self, at: datetime, reason: str, endpoint: str | None = None, variant: str | None = None) -> bool:
         """Count a request that cannot be captured; whether it is the first of its hour and reason. For taps."""
         if self._writer is None:
             self._start()
-        return self._buffer.refuse(at, reason)
+        return self._named(at, endpoint, variant) and self._buffer.refuse(at, reason, endpoint, variant)
 
     def now(self) -> datetime:
         """The time by this capture's clock."""

@@ -12,6 +12,7 @@ from driftline.cli.loop import alarms, apply, plan, run, runs, worker
 from driftline.cli.objects import objects
 from driftline.cli.offline import baseline, check
 from driftline.cli.others import completion, demo, labels
+from driftline.cli.sink import sink
 
 
 @click.group(cls=Tidy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -43,6 +44,7 @@ COMMANDS = (
     runs,
     alarms,
     gateway,
+    sink,
     capture,
     labels,
     objects,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from driftline.capture.gateway_server import Listening, Service, Serving
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_LISTENING = (
+LISTENING = (
     click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all."),
     click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any free one."),
     click.option("--admin-host", default="127.0.0.1", show_default=True, help="Address of the operator's port."),
@@ -37,7 +37,7 @@ _LISTENING = (
         help="On SIGTERM: how long requests in flight may take, before what was captured is stored.",
     ),
 )
-_CAPTURING = (
+CAPTURING = (
     click.option(
         "--store", metavar="FOLDER|URL", help="Where records go. Default: DRIFTLINE_OBJECTS, as for all commands."
     ),
@@ -69,7 +69,7 @@ def options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[_Command], _
     "--endpoint", required=True, metavar="NAME", help="Whose predictions these are, where the path names none."
 )
 @click.option("--variant", default="AllTraffic", show_default=True, metavar="NAME", help="… and of which variant.")
-@options(_CAPTURING)
+@options(CAPTURING)
 @click.option(
     "--paths",
     multiple=True,
@@ -94,7 +94,7 @@ def options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[_Command], _
     help="Seconds until the answer begins, and between two pieces of it; 0: no limit.",
 )
 @click.option("--rewrite-host", is_flag=True, help="Send the upstream's name as Host, not the caller's.")
-@options(_LISTENING)
+@options(LISTENING)
 @as_json
 def gateway(as_json: bool, **given: Any) -> None:
     """Capture the predictions of any HTTP server: a reverse proxy before --upstream.
@@ -104,20 +104,26 @@ def gateway(as_json: bool, **given: Any) -> None:
 
     With --json one line on stdout says where it listens.
     """
-    _needed()
+    needed()
     from driftline.capture.gateway import Gateway, Upstream
     from driftline.capture.routes import PREDICTIONS, Routes
 
-    capture = _capture(given["endpoint"], given)
+    capture = capturing(given["endpoint"], given)
     upstream = Upstream(given["upstream"], given["connect_timeout"], given["read_timeout"], given["rewrite_host"])
     routes = Routes(given["paths"] or PREDICTIONS, named=not given["one_endpoint"])
     service = Gateway(capture, upstream, routes, max_body_bytes=given["max_body_bytes"], id_header=given["id_header"])
     about = {"upstream": upstream.url, "endpoint": given["endpoint"], "paths": list(routes.templates)}
-    run(service, capture, about, given, as_json)
+    beyond = "it listens beyond this machine: whoever reaches the port reaches the upstream"
+    run(service, capture, about, given, as_json, beyond)
 
 
-def run(service: Service, capture: Capture, about: dict[str, Any], given: dict[str, Any], as_json: bool) -> None:
-    """Serve until stopped; exit status 1 where something that was captured could not be stored."""
+def run(
+    service: Service, capture: Capture, about: dict[str, Any], given: dict[str, Any], as_json: bool, beyond: str
+) -> None:
+    """Serve until stopped; exit status 1 where something that was captured could not be stored.
+
+    `beyond` is what to know where it listens beyond this machine.
+    """
     import asyncio
     import logging
 
@@ -133,7 +139,7 @@ def run(service: Service, capture: Capture, about: dict[str, Any], given: dict[s
         for what, value in facts.items():
             say(f"{what}: {value if isinstance(value, str) else _plain(value)}")
         if given["host"] not in ("127.0.0.1", "localhost", "::1"):
-            say("it listens beyond this machine: whoever reaches the port reaches the upstream")
+            say(beyond)
 
     whole = asyncio.run(serve(service, capture, _listening(given), ready=ready))
     if not whole:
@@ -144,14 +150,16 @@ def _plain(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
 
 
-def _needed() -> None:
+def needed() -> None:
+    """Refuse where the extra is not installed."""
     from importlib.util import find_spec
 
     if find_spec("aiohttp") is None:
         raise click.ClickException("this command needs aiohttp: pip install 'driftline[gateway]'")
 
 
-def _capture(endpoint: str, given: dict[str, Any]) -> Capture:
+def capturing(endpoint: str, given: dict[str, Any]) -> Capture:
+    """The capture that the options describe."""
     import os
 
     from driftline.capture import Capture

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final
 
 import msgspec
-import yaml
 
-from driftline.errors import InputError, NotFound
+from driftline.errors import InputError
 from driftline.windows import parse_duration
 from driftline.wire import (
     RETAINED,
@@ -23,6 +22,7 @@ from driftline.wire import (
     ScheduleSpec,
     WebhookSpec,
 )
+from driftline.yamlfile import KeyPath, Reader, nearest, read_text
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -32,13 +32,7 @@ def read_plan(path: Path) -> PlanFile:
         NotFound: there is no such file.
         InputError: with the file, the line and the key.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as why:
-        raise NotFound(f"{path}: there is no such file") from why
-    except (UnicodeDecodeError, OSError) as why:
-        raise InputError(f"{path} cannot be read as a text in UTF-8: {why}") from why
-    return parse_plan(text, str(path), path.absolute().parent)
+    return parse_plan(read_text(path), str(path), path.absolute().parent)
 
 
 def parse_plan(text: str, file: str, folder: Path) -> PlanFile:
@@ -58,73 +52,17 @@ _SECTIONS: Final[dict[str, Any]] = {
 _LOCATIONS: Final = ("prediction", "probability", "label_path")
 """Keys whose value may be an index: people write it without quotes."""
 _LONGEST: Final = timedelta(days=3660)
-_TAGS: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
-_Path: TypeAlias = tuple[str | int, ...]
 
 
-class _Reader:
-    """Reads one file; remembers the line of every key, for messages."""
-
-    def __init__(self, file: str, folder: Path) -> None:
-        self.file = file
-        self.folder = folder
-        self.lines: dict[_Path, int] = {}
+class _Reader(Reader):
+    """Reads one plan."""
 
     def plan(self, text: str) -> PlanFile:
-        try:
-            root = yaml.compose(text, Loader=yaml.BaseLoader)
-        except yaml.YAMLError as why:
-            mark = getattr(why, "problem_mark", None)
-            where = f", line {mark.line + 1}" if mark else ""
-            raise InputError(f"{self.file}{where}: not YAML: {getattr(why, 'problem', None) or why}") from why
-        except RecursionError as why:
-            raise InputError(f"{self.file}: nested too deeply to be read; a plan has five levels") from why
-        if root is None:
-            self.fail((), "the file is empty; begin with version: 1")
-        tree = self.plain(root, (), frozenset())
-        if not isinstance(tree, dict):
-            self.fail((), f"the file holds a {type(tree).__name__}; it must hold keys: version, {', '.join(_SECTIONS)}")
-        self.known_keys(tree, ("version", *_SECTIONS), ())
-        if type(tree.get("version")) is not int or tree["version"] != 1:
-            what = f"version {tree['version']!r} is not known" if "version" in tree else "key 'version' is missing"
-            self.fail(("version",), f"{what}; this release reads version: 1")
+        tree = self.tree(text, tuple(_SECTIONS))
         sections: dict[str, Any] = {name: self.section(name, tree.get(name)) for name in _SECTIONS}
         plan = PlanFile(**sections)
         self.check(plan)
         return plan
-
-    def fail(self, path: _Path, message: str) -> NoReturn:
-        line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), 1)
-        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-        raise InputError(f"{self.file}, line {line}{f', {key}' if key else ''}: {message}")
-
-    def plain(self, node: yaml.Node, path: _Path, above: frozenset[int]) -> Any:
-        """The node as plain values. Only true and false are booleans: `on` is a key of ours."""
-        self.lines.setdefault(path, node.start_mark.line + 1)
-        if node.tag not in _TAGS or id(node) in above:
-            self.fail(path, "YAML tags and recursive aliases are not read; write the value out")
-        above |= {id(node)}
-        if isinstance(node, yaml.MappingNode):
-            found: dict[str, Any] = {}
-            for key, value in node.value:
-                if not isinstance(key, yaml.ScalarNode):
-                    self.fail(path, "a key must be a word")
-                where = (*path, key.value)
-                if key.value in found:
-                    first = self.lines[where]
-                    self.lines[where] = key.start_mark.line + 1
-                    self.fail(where, f"the key stands here twice, first in line {first}; keep one of them")
-                self.lines[where] = key.start_mark.line + 1
-                found[key.value] = self.plain(value, where, above)
-            return found
-        if isinstance(node, yaml.SequenceNode):
-            return [self.plain(item, (*path, i), above) for i, item in enumerate(node.value)]
-        return node.value if isinstance(node, yaml.ScalarNode) and node.style else _scalar(node.value)
-
-    def known_keys(self, value: dict[str, Any], allowed: tuple[str, ...], path: _Path) -> None:
-        for key in value:
-            if key not in allowed:
-                self.fail((*path, key), f"unknown key {key!r}{_nearest(key, allowed)}; allowed: {', '.join(allowed)}")
 
     def section(self, name: str, value: Any) -> dict[str, Any]:
         if value is None:
@@ -135,7 +73,7 @@ class _Reader:
             self.slug(key, (name, key))
         return {key: self.shape(_SECTIONS[name], item, (name, key)) for key, item in value.items()}
 
-    def shape(self, kind: Any, value: Any, path: _Path) -> Any:
+    def shape(self, kind: Any, value: Any, path: KeyPath) -> Any:
         if kind is not str:
             if not isinstance(value, dict):
                 self.fail(path, f"must hold keys, but it is {value!r}")
@@ -144,41 +82,24 @@ class _Reader:
                 kind = self.channel_kind(value, path)
             if kind is MonitorSpec and "schedule" in value:
                 value["schedule"] = self.schedule(value["schedule"], (*path, "schedule"))
-            self.check_keys(kind, value, path)
+            self.check_keys(kind, value, path, ("kind",) if kind in (WebhookSpec, CommandSpec) else ())
             for key in _LOCATIONS:
                 if kind is EndpointSpec and type(value.get(key)) is int:
                     value[key] = str(value[key])
-        try:
-            return msgspec.convert(value, kind)
-        except msgspec.ValidationError as why:
-            message, _, at = str(why).partition(" - at `$")
-            below = tuple(int(n) if n else key for key, n in re.findall(r"\.(\w+)|\[(\d+)\]", at))
-            found, allowed = _at(value, below), _allowed(kind, below)
-            if allowed:
-                message = f"it must be one of {', '.join(allowed)}{_nearest(str(found), allowed)}"
-            self.fail((*path, *below), f"{message}; it is {found!r}")
+        return self.converted(kind, value, path)
 
-    def schedule(self, value: Any, path: _Path) -> Any:
+    def schedule(self, value: Any, path: KeyPath) -> Any:
         if isinstance(value, str):
             return {"cron": value}
         return msgspec.to_builtins(self.shape(ScheduleSpec, value, path))
 
-    def channel_kind(self, value: dict[str, Any], path: _Path) -> Any:
+    def channel_kind(self, value: dict[str, Any], path: KeyPath) -> Any:
         kinds = {"webhook": WebhookSpec, "command": CommandSpec}
         kind = value.get("kind")
         if not isinstance(kind, str) or kind not in kinds:
-            what = f"kind {kind!r} is not known{_nearest(str(kind), kinds)}" if kind else "key 'kind' is missing"
+            what = f"kind {kind!r} is not known{nearest(str(kind), kinds)}" if kind else "key 'kind' is missing"
             self.fail((*path, "kind"), f"{what}; a channel is one of: {', '.join(kinds)}")
         return kinds[kind]
-
-    def check_keys(self, kind: Any, value: dict[str, Any], path: _Path) -> None:
-        fields = msgspec.structs.fields(kind)
-        names = tuple(field.name for field in fields)
-        tagged = ("kind",) if kind in (WebhookSpec, CommandSpec) else ()
-        self.known_keys(value, (*tagged, *names), path)
-        for field in fields:
-            if field.required and field.name not in value:
-                self.fail(path, f"key {field.name!r} is missing; keys: {', '.join((*tagged, *names))}")
 
     def check(self, plan: PlanFile) -> None:
         for name, endpoint in plan.endpoints.items():
@@ -190,7 +111,7 @@ class _Reader:
         for kind, text in plan.retention.items():
             if kind not in RETAINED:
                 self.fail(
-                    ("retention", kind), f"{kind!r} is not kept{_nearest(kind, RETAINED)}; {', '.join(RETAINED)} are"
+                    ("retention", kind), f"{kind!r} is not kept{nearest(kind, RETAINED)}; {', '.join(RETAINED)} are"
                 )
             if self.duration(text, ("retention", kind)) <= timedelta(0):
                 self.fail(("retention", kind), "nothing would be kept at all; write how long, such as P90D")
@@ -201,7 +122,7 @@ class _Reader:
         for name, alarm in plan.alarms.items():
             self.alarm(plan, alarm, ("alarms", name))
 
-    def monitor(self, plan: PlanFile, monitor: MonitorSpec, path: _Path) -> MonitorSpec:
+    def monitor(self, plan: PlanFile, monitor: MonitorSpec, path: KeyPath) -> MonitorSpec:
         self.refer(monitor.endpoint, plan.endpoints, "endpoint", (*path, "endpoint"))
         self.refer(monitor.baseline, plan.baselines, "baseline", (*path, "baseline"))
         for key in ("start_offset", "end_offset", "grace", "late"):
@@ -223,7 +144,7 @@ class _Reader:
             return monitor
         return msgspec.structs.replace(monitor, preprocess=self.absolute(monitor.preprocess, (*path, "preprocess")))
 
-    def channel(self, channel: ChannelSpec, path: _Path) -> ChannelSpec:
+    def channel(self, channel: ChannelSpec, path: KeyPath) -> ChannelSpec:
         if isinstance(channel, WebhookSpec):
             if not re.fullmatch(r"https?://[^/\s?#]+\S*", channel.url):
                 self.fail((*path, "url"), f"{channel.url!r} is not an http or https URL")
@@ -233,7 +154,7 @@ class _Reader:
             self.fail((*path, "timeout"), "a command needs some time; write PT10M")
         return msgspec.structs.replace(channel, folder=self.absolute(channel.folder or ".", (*path, "folder")))
 
-    def alarm(self, plan: PlanFile, alarm: AlarmSpec, path: _Path) -> None:
+    def alarm(self, plan: PlanFile, alarm: AlarmSpec, path: KeyPath) -> None:
         self.refer(alarm.monitor, plan.monitors, "monitor", (*path, "monitor"))
         self.duration(alarm.hold, (*path, "hold"))
         if alarm.datapoints > alarm.of:
@@ -244,16 +165,16 @@ class _Reader:
                 if not isinstance(plan.channels[name], kind):
                     self.fail((*path, key, i), f"channel {name!r} does not fit here; put it under {other}")
 
-    def refer(self, name: str, known: dict[str, Any], what: str, path: _Path) -> None:
+    def refer(self, name: str, known: dict[str, Any], what: str, path: KeyPath) -> None:
         if name not in known:
             listed = ", ".join(known) if known else "none"
-            self.fail(path, f"{what} {name!r} is not defined{_nearest(name, known)}; defined: {listed}")
+            self.fail(path, f"{what} {name!r} is not defined{nearest(name, known)}; defined: {listed}")
 
-    def slug(self, name: str, path: _Path) -> None:
+    def slug(self, name: str, path: KeyPath) -> None:
         if len(name) > 63 or not _SLUG.fullmatch(name):
             self.fail(path, f"{name!r} is not a name: 1 to 63 letters, digits and hyphens, none at the ends")
 
-    def duration(self, text: str, path: _Path, *, negative: bool = False) -> timedelta:
+    def duration(self, text: str, path: KeyPath, *, negative: bool = False) -> timedelta:
         try:
             length = parse_duration(text)
         except InputError as why:
@@ -264,7 +185,7 @@ class _Reader:
             self.fail(path, f"{text!r} is longer than ten years (P3660D)")
         return length
 
-    def prefix(self, prefix: str | None, path: _Path) -> None:
+    def prefix(self, prefix: str | None, path: KeyPath) -> None:
         parts = [] if prefix is None else prefix.rstrip("/").split("/")
         if any(not part or part.startswith(".") for part in parts):
             self.fail(
@@ -272,58 +193,3 @@ class _Reader:
                 f"{prefix!r} is not a prefix among the objects; write names separated by single slashes, none of which "
                 f"begins with a dot, such as captured/shop/AllTraffic",
             )
-
-    def absolute(self, text: str, path: _Path) -> str:
-        try:
-            return text if "://" in text else str((self.folder / Path(text).expanduser()).absolute())
-        except RuntimeError as why:  # ~somebody who is not there
-            self.fail(path, f"{text!r} has no meaning here: {why}")
-
-
-def _scalar(text: str) -> Any:
-    """A scalar without quotes, by the core rules of YAML 1.2."""
-    if text in ("", "~", "null"):
-        return None
-    if text in ("true", "false"):
-        return text == "true"
-    if re.fullmatch(r"[-+]?\d{1,18}", text):
-        return int(text)
-    if re.fullmatch(r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?", text):
-        return float(text)
-    return text
-
-
-def _nearest(name: str, known: Any) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _allowed(kind: Any, path: _Path) -> tuple[str, ...]:
-    """The words among which a value of this kind may choose at `path`; none where it is no choice of words."""
-    from msgspec import inspect
-
-    infos = _one_of(inspect.type_info(kind))
-    for part in path:
-        if isinstance(part, int):
-            items = [info.item_type for info in infos if isinstance(info, inspect.VarTupleType)]
-        else:
-            structs = (info for info in infos if isinstance(info, inspect.StructType))
-            items = [field.type for struct in structs for field in struct.fields if field.name == part]
-        infos = [info for item in items for info in _one_of(item)]
-    words = [str(value) for info in infos if isinstance(info, inspect.LiteralType) for value in info.values]
-    return (*words, *(m.value for info in infos if isinstance(info, inspect.EnumType) for m in info.cls))
-
-
-def _one_of(info: Any) -> list[Any]:
-    return list(getattr(info, "types", (info,)))
-
-
-def _at(value: Any, path: _Path) -> Any:
-    for part in path:
-        try:
-            value = value[part]
-        except (LookupError, TypeError):
-            return value
-    return value

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
 from driftline.capture.client import Capture
-from driftline.capture.routes import PREDICTIONS, Paths, watching
+from driftline.capture.routes import Paths, watching
 from driftline.capture.tap import CUSTOM_ATTRIBUTES, EVENT_ID, INFERENCE_ID, INVOKED_VARIANT, Tap, Tapping
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -31,8 +31,10 @@ class CaptureMiddleware:
 
     Args:
         paths: templates of the paths that are captured, as `Routes` reads them, or a function that is asked with the
-            ASGI scope and says whether it is a prediction, or by an `Asked` whose.
-        max_body_bytes: of a longer body only so much is kept, and the record is marked as truncated.
+            ASGI scope and says whether it is a prediction, or by an `Asked` whose; default: those of the capture's
+            config, else `PREDICTIONS`.
+        max_body_bytes: of a longer body only so much is kept, and the record is marked as truncated; default: as the
+            capture's config says, else 6 MiB.
         errors: whether errors are captured that no sampling rule for errors matches.
         metrics_path: where GET gives the counters of this process to Prometheus; None: nowhere.
     """
@@ -41,8 +43,8 @@ class CaptureMiddleware:
         self,
         app: App,
         capture: Capture,
-        paths: Paths[Scope] = PREDICTIONS,
-        max_body_bytes: int = 6 << 20,
+        paths: Paths[Scope] | None = None,
+        max_body_bytes: int | None = None,
         *,
         errors: bool = True,
         metrics_path: str | None = None,
@@ -50,7 +52,7 @@ class CaptureMiddleware:
         self._app = app
         self._capture = capture
         self._tapping = Tapping(capture, max_body_bytes, errors=errors)
-        self._asked = watching(paths)
+        self._asked = watching(capture.paths if paths is None else paths)
         self._metrics_path = metrics_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakMethod
 
 from driftline.capture.buffer import Buffer, Exchange, Order, complain
@@ -17,11 +17,15 @@ from driftline.capture.counters import Counters
 from driftline.capture.given import checked
 from driftline.capture.ids import new_id
 from driftline.capture.layout import captured_prefix
+from driftline.capture.routes import PREDICTIONS
 from driftline.capture.sampler import Choice, Facts, Sampler, Sampling, Samplings
 from driftline.capture.spool import Spool
 from driftline.errors import InputError
 
 if TYPE_CHECKING:
+    from typing import Self
+
+    from driftline.capture.config import Config
     from driftline.capture.privacy import Policy
     from driftline.capture.writer import Writer
     from driftline.objects.store import ObjectStore
@@ -54,6 +58,7 @@ class Capture:
         privacy: what is dropped, hashed, masked or rounded before a record is written anywhere.
         format: `jsonl`, lines as Model Monitor writes them, or `parquet`, columns: smaller, and open to every tool.
         spool: where records wait on the local disk until they are in the store, see `Spool`; False: in memory only.
+        config: the file that all this comes from; see `from_config`.
 
     Requests may be logged from any thread. A forked child has its own writer, an empty queue and its own counters.
     """
@@ -75,8 +80,10 @@ class Capture:
         privacy: Policy | None = None,
         format: Literal["jsonl", "parquet"] = "jsonl",  # noqa: A002  the word of the configuration file
         spool: Spool | str | os.PathLike[str] | Literal[False] | None = None,
+        config: Config | None = None,
     ) -> None:
         # What the writer's thread needs is slow to import; a program that only names this class does not pay for it.
+        from driftline.capture.formats import usable
         from driftline.capture.record import ContentTypes
         from driftline.capture.writer import Destination
 
@@ -88,6 +95,10 @@ class Capture:
             )
         if clock().tzinfo is None:
             raise InputError("clock gives times without a zone; give aware ones, such as datetime.now(UTC)")
+        self.paths = (config and config.spec.paths) or PREDICTIONS
+        """Templates of the paths that taps capture, where they are not told which."""
+        self.max_body_bytes = 6 << 20 if config is None else config.spec.max_body_bytes
+        """Of a longer body taps keep only so much, where they are not told how much."""
         self._clock = clock
         self._samplings = Samplings()
         self.reload(sampling)
@@ -101,7 +112,7 @@ class Capture:
             max_file_bytes=max_file_bytes,
             endpoint=endpoint,
             privacy=privacy,
-            format=_format(format),
+            format=usable(format),
             spool=None if spool is False else (spool if isinstance(spool, Spool) else Spool(spool)).checked(),
         )
         self._ended = False
@@ -112,6 +123,22 @@ class Capture:
         os.register_at_fork(after_in_child=lambda: (begin := forked()) and begin())
         if self._to.left():
             self._start()  # else only with the first request: a process that forks its workers needs no thread
+
+    @classmethod
+    def from_config(cls, file: str | os.PathLike[str] | None = None, **given: Any) -> Self:
+        """The capture that a YAML file declares.
+
+        Args:
+            file: default: the one that the environment variable DRIFTLINE_CAPTURE_CONFIG names.
+            given: arguments of `Capture` that count instead of the file's.
+
+        Raises:
+            NotFound, InputError: there is no such file, or something in it is wrong: with its line and key.
+        """
+        from driftline.capture.config import config_file, read_config
+
+        config = read_config(config_file(file, os.environ), fixed=frozenset(given))
+        return cls(**config.arguments() | given, config=config)
 
     def log(
         self,
@@ -347,19 +374,6 @@ class Capture:
                     writer.start()
                 except RuntimeError as why:
                     complain("the writer of the capture cannot start: %s", why)
-
-
-def _format(name: str) -> str:
-    from driftline.capture.formats import FORMATS
-
-    if name not in FORMATS:
-        raise InputError(f"format {name!r} is none; records are kept as {' or '.join(FORMATS)}")
-    try:
-        # Once now: while the interpreter ends, much cannot be imported any more (pandas, which pyarrow looks for).
-        FORMATS[name].convert([])
-    except ImportError as why:
-        raise InputError(f"format {name!r} needs {why.name}, which cannot be imported here: {why}") from why
-    return name
 
 
 def _store(store: ObjectStore | str | os.PathLike[str]) -> ObjectStore:

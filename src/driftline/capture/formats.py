@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from driftline.errors import InputError
+
 
 class Format(NamedTuple):
     """One way to keep records in an object. An object's key ends with the name of its format, from the start."""
@@ -48,3 +50,15 @@ FORMATS: Mapping[str, Format] = {"jsonl": Format(lines, same_lines), "parquet": 
 def format_of(key: str) -> Format:
     """The format of the object with this key, told by its end."""
     return FORMATS[key.rpartition(".")[2]]
+
+
+def usable(name: str) -> str:
+    """The name of a format that can be made here. Raises InputError."""
+    if name not in FORMATS:
+        raise InputError(f"format {name!r} is none; records are kept as {' or '.join(FORMATS)}")
+    try:
+        # Once now: while the interpreter ends, much cannot be imported any more (pandas, which pyarrow looks for).
+        FORMATS[name].convert([])
+    except ImportError as why:
+        raise InputError(f"format {name!r} needs {why.name}, which cannot be imported here: {why}") from why
+    return name

@@ -28,11 +28,13 @@ class Tapping:
     """What the taps of one server share.
 
     Args:
-        max_body_bytes: of a longer body only so much is kept, and the record is marked as truncated.
+        max_body_bytes: of a longer body only so much is kept, and the record is marked as truncated; None: as the
+            capture has it.
         errors: whether errors are captured that no sampling rule for errors matches.
     """
 
-    def __init__(self, capture: Capture, max_body_bytes: int, *, errors: bool = True) -> None:
+    def __init__(self, capture: Capture, max_body_bytes: int | None, *, errors: bool = True) -> None:
+        max_body_bytes = capture.max_body_bytes if max_body_bytes is None else max_body_bytes
         if max_body_bytes < 0:
             raise InputError(f"max_body_bytes is {max_body_bytes}; it is a number of bytes, 0 or more")
         self.capture = capture

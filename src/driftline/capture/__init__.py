@@ -6,5 +6,6 @@ from driftline.capture.counters import Counters
 from driftline.capture.routes import Asked
 from driftline.capture.sampler import Rule, Sampling
 from driftline.capture.spool import Spool
+from driftline.capture.wsgi import CaptureWSGIMiddleware
 
-__all__ = ["Asked", "Capture", "CaptureMiddleware", "Counters", "Rule", "Sampling", "Spool"]
+__all__ = ["Asked", "Capture", "CaptureMiddleware", "CaptureWSGIMiddleware", "Counters", "Rule", "Sampling", "Spool"]

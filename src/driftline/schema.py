@@ -22,7 +22,7 @@ SCORE: Final = "driftline.score"
 
 RESERVED: Final = frozenset({PROBABILITY, ID, ORDINAL, TIME, LABEL, PREDICTION, SCORE})
 
-Shape: TypeAlias = Literal["csv", "lines", "document", "rows", "columns", "split", "tensors"]
+Shape: TypeAlias = Literal["csv", "headed", "lines", "document", "rows", "columns", "split", "tensors"]
 """How rows lie in a payload, where somebody says so instead of having it told by the payload."""
 
 

@@ -1,11 +1,14 @@
-"""How model servers write many rows into one JSON body: tensors, split data frames, columns side by side.
+"""How model servers write many rows into one body: tensors, split data frames, columns side by side, headed CSV.
 
 Each function turns a body into one JSON document per row, with every value spelled as it was.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from collections.abc import Iterator
 from itertools import product
 from math import prod
@@ -37,6 +40,7 @@ class _Tensor(Struct):
     data: Raw = Raw()
 
 
+_NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _object: Final = msgspec.json.Decoder(dict[str, Raw])
 _list: Final = msgspec.json.Decoder(list[Raw])
 _tensors: Final = msgspec.json.Decoder(list[_Tensor])
@@ -141,8 +145,25 @@ def document(text: str) -> list[str]:
     return [text]
 
 
+def headed(text: str) -> list[str]:
+    """CSV whose first line names the columns: numbers stay as they are written, an empty field is no value."""
+    try:
+        found = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
+    except csv.Error as why:
+        raise Misshapen(f"not CSV: {why}") from why
+    if not found:
+        raise Misshapen("there is no line that names the columns")
+    names = [_text(msgspec.json.encode(name.strip())) for name in found[0]]
+    if len(set(names)) < len(names):
+        raise Misshapen("the first line names a column twice")
+    if any(len(line) != len(names) for line in found):
+        raise Misshapen("a line has other than as many fields as the first one names")
+    return [_document(names, [_value(field) for field in line]) for line in found[1:]]
+
+
 _SHAPES: Final = {
-    "tensors": tensors, "split": split, "columns": columns, "rows": rows, "lines": lines, "document": document,
+    "headed": headed, "tensors": tensors, "split": split, "columns": columns, "rows": rows, "lines": lines,
+    "document": document,
 }  # fmt: skip
 
 
@@ -209,6 +230,13 @@ def _rows(columns: dict[str, list[Raw]], what: str) -> list[str]:
 
 def _document(names: list[str], values: Any) -> str:
     return "{" + ",".join(f"{name}:{_text(value)}" for name, value in zip(names, values, strict=True)) + "}"
+
+
+def _value(field: str) -> bytes:
+    """A field of a CSV line as JSON."""
+    if _NUMBER.fullmatch(field):
+        return field.encode()
+    return msgspec.json.encode(field or None)
 
 
 def _name(raw: Raw) -> str:

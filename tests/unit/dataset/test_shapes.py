@@ -112,3 +112,27 @@ def test_what_is_not_json_has_no_shape(shape: Shape, text: str) -> None:
 def test_rows_that_could_lie_in_several_lists_are_not_guessed() -> None:
     with pytest.raises(Misshapen, match="several lists could hold the rows"):
         rows('{"a": [1], "b": [2]}', "rows")
+
+
+def test_headed_csv_has_the_names_of_its_first_line() -> None:
+    text = 'age,plan,"a ""name"""\r\n34.0,basic,-1e5\n\n007,,"x, y"\n'
+    assert documents_of(text, "headed") == [
+        '{"age":34.0,"plan":"basic","a \\"name\\"":-1e5}',
+        '{"age":"007","plan":null,"a \\"name\\"":"x, y"}',
+    ]
+    assert documents_of("age,plan\n", "headed") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("\n", "there is no line that names the columns"),
+        ("a,a\n1,2", "the first line names a column twice"),
+        ("a,b\n1,2,3", "a line has other than as many fields as the first one names"),
+    ],
+    ids=["nothing", "a name twice", "more fields than names"],
+)
+def test_headed_csv_that_is_none_says_why(text: str, reason: str) -> None:
+    with pytest.raises(Misshapen) as why:
+        documents_of(text, "headed")
+    assert str(why.value) == reason

@@ -1,0 +1,102 @@
+"""The servers of bench/servers.py: how each is installed and started, and in which ways it is asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, NamedTuple
+
+from driftline.schema import Shape
+
+ROWS = [[34.0, 5.0, 70.0], [61.0, 40.0, 35.5]]
+NAMES = ("age", "months", "spend")
+RECORDS = [dict(zip(NAMES, row, strict=True)) for row in ROWS]
+BY_PLACE = ("in.0", "in.1", "in.2")
+CSV, JSON = "text/csv", "application/json"
+
+
+class Ask(NamedTuple):
+    """One request, and what it must become."""
+
+    what: str
+    path: str
+    content_type: str
+    body: bytes
+    rows: int
+    columns: tuple[str, ...] = ()
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    shapes: tuple[tuple[Literal["input", "output"], Shape], ...] = ()
+    """What must be declared of the endpoint's payloads."""
+
+
+class Server(NamedTuple):
+    """One server: the packages (the first one's version is told), its commands, its requests."""
+
+    name: str
+    venv: str
+    packages: tuple[str, ...]
+    start: tuple[str, ...]
+    ready: str
+    asks: tuple[Ask, ...]
+    prepare: tuple[str, ...] = ()
+    gateway: tuple[str, ...] = ()
+    middleware: bool = False
+
+
+def json_of(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+TWO_LINES = b"34.0,5.0,70.0\n61.0,40.0,35.5\n"
+
+FASTAPI = Server(
+    "FastAPI",
+    "fastapi",
+    ("fastapi", "uvicorn", "scikit-learn", "msgspec"),
+    ("{bin}/uvicorn", "fastapi_app:app", "--port", "{port}"),
+    "/health",
+    (
+        Ask("a JSON object", "/predict", JSON, json_of(RECORDS[0]), 1, (*NAMES, "score")),
+        Ask("instances of objects", "/v1/models/churn:predict", JSON, json_of({"instances": RECORDS}), 2, NAMES),
+        Ask("CSV", "/invocations", CSV, TWO_LINES, 2),
+        Ask("a JSON object that fails validation", "/predict", JSON, b'{"age": "old"}', 0, status=422),
+    ),
+    middleware=True,
+)
+
+CONTAINER = Server(
+    "SageMaker container",
+    "container",
+    ("flask", "gunicorn", "scikit-learn"),
+    ("{bin}/gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}", "container:app"),
+    "/ping",
+    (
+        Ask("CSV; the answers on one line", "/invocations", CSV, TWO_LINES, 2),
+        Ask("JSON lines", "/invocations", "application/jsonlines",
+            b"\n".join(json_of({"features": row}) for row in ROWS), 2, ("features.0", "score")),
+        Ask("instances of lists", "/invocations", JSON, json_of({"instances": ROWS}), 2, ("score",)),
+        Ask("a type that it does not know", "/invocations", "image/png", b"\x89PNG", 0, status=415),
+    ),
+)  # fmt: skip
+
+MLFLOW = Server(
+    "MLflow",
+    "mlflow",
+    ("mlflow", "scikit-learn"),
+    ("{bin}/mlflow", "models", "serve", "-m", "{work}/model", "--env-manager", "local", "-p", "{port}"),
+    "/ping",
+    (
+        Ask("dataframe_split", "/invocations", JSON,
+            json_of({"dataframe_split": {"columns": NAMES, "data": ROWS}}), 2, NAMES),
+        Ask("dataframe_records", "/invocations", JSON, json_of({"dataframe_records": RECORDS}), 2, NAMES),
+        Ask("instances of objects", "/invocations", JSON, json_of({"instances": RECORDS}), 2, NAMES),
+        Ask("inputs: lists by column", "/invocations", JSON,
+            json_of({"inputs": {name: [row[at] for row in ROWS] for at, name in enumerate(NAMES)}}), 2, NAMES),
+        Ask("CSV with a header", "/invocations", CSV, ",".join(NAMES).encode() + b"\n" + TWO_LINES, 2, NAMES,
+            shapes=(("input", "headed"),)),
+        Ask("no known key", "/invocations", JSON, b'{"rows": []}', 0, status=400),
+    ),
+    prepare=("{bin}/python", "{apps}/mlflow_model.py", "{work}/model"),
+)  # fmt: skip
+
+SERVERS = (FASTAPI, CONTAINER, MLFLOW)

@@ -16,9 +16,10 @@ from driftline.capture.buffer import Buffer, Exchange, Order, complain
 from driftline.capture.counters import Counters
 from driftline.capture.given import checked
 from driftline.capture.ids import new_id
+from driftline.capture.in_force import InForce
 from driftline.capture.layout import captured_prefix
 from driftline.capture.routes import PREDICTIONS
-from driftline.capture.sampler import Choice, Facts, Sampler, Sampling, Samplings
+from driftline.capture.sampler import Choice, Facts, Sampler, Sampling
 from driftline.capture.spool import Spool
 from driftline.errors import InputError
 
@@ -100,18 +101,19 @@ class Capture:
         self.max_body_bytes = 6 << 20 if config is None else config.spec.max_body_bytes
         """Of a longer body taps keep only so much, where they are not told how much."""
         self._clock = clock
-        self._samplings = Samplings()
+        self._in_force = InForce()
         self.reload(sampling)
+        self.protect(privacy)
         self._endpoint, self._variant = endpoint, variant
         self._queue_size, self._queue_bytes = queue_size, queue_bytes
         self._to = Destination(
             store=_store(store),
-            samplings=self._samplings,
+            in_force=self._in_force,
             content_types=ContentTypes(tuple(csv_content_types), tuple(json_content_types)),
             roll_after_s=roll_after_s,
             max_file_bytes=max_file_bytes,
             endpoint=endpoint,
-            privacy=privacy,
+            watch=None if config is None else config.watched(self.reload, self.protect),
             format=usable(format),
             spool=None if spool is False else (spool if isinstance(spool, Spool) else Spool(spool)).checked(),
         )
@@ -250,7 +252,11 @@ class Capture:
         """Sample otherwise from now on. The change is recorded in the records and with the counters."""
         sampler = Sampler(sampling)
         self._sampler = sampler
-        self._samplings.add(self._clock(), sampler.sampling)
+        self._in_force.samples(self._clock(), sampler.sampling)
+
+    def protect(self, privacy: Policy | None) -> None:
+        """From now on have this policy done to records, those that wait too. The change is recorded as well."""
+        self._in_force.protects(self._clock(), privacy)
 
     @property
     def ruled(self) -> bool:
@@ -291,12 +297,15 @@ class Capture:
 
     def metrics(self) -> str:
         """The counters of every endpoint and variant, and what is in force, in the text format of Prometheus."""
-        from driftline.capture.metrics import Family, counted, exposition
+        from driftline.capture.metrics import counted, exposition, in_force
 
-        shares = [({"rule": rule}, share) for rule, share in self._sampler.in_force()]
-        told = "Share of the requests captured now, by rule."
-        in_force = Family("driftline_capture_sampling_probability", "gauge", told, shares)
-        return exposition([*counted(self._buffer.tallies.totals()), in_force])
+        watched = None if self._to.watch is None else self._to.watch.trouble is None
+        return exposition([*counted(self._buffer.tallies.totals()), *in_force(self._sampler.in_force(), watched)])
+
+    def hurry(self) -> None:
+        """Look at once whether the file that declares this capture has changed, not within a second or two."""
+        if self._to.watch is not None:
+            self._to.watch.hurry()
 
     def flush(self, timeout_s: float = _EXIT_S) -> bool:
         """Close the open files and store them; whether everything so far is in the store."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct, structs
 
@@ -20,6 +20,9 @@ from driftline.capture.spool import Spool
 from driftline.errors import InputError
 from driftline.settings import read_settings
 from driftline.yamlfile import KeyPath, Reader, decoded, read_text
+
+if TYPE_CHECKING:
+    from driftline.capture.watch import Watch
 
 FILE: Final = "DRIFTLINE_CAPTURE_CONFIG"
 """The environment variable that names the file."""
@@ -107,6 +110,12 @@ class Config(Struct, frozen=True):
     spool: Spool | Literal[False]
     fixed: frozenset[str] = frozenset()
     """Keys that do not count: the program said something else."""
+
+    def watched(self, sample: Callable[[Sampling], None], protect: Callable[[Policy | None], None]) -> Watch:
+        """The file, to be looked at while the capture runs."""
+        from driftline.capture.watch import Watch
+
+        return Watch(self, sample, protect)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of `Capture`."""

@@ -11,7 +11,7 @@ from driftline.capture.layout import counters_key, counters_prefix, utc
 from driftline.errors import Corrupt
 
 if TYPE_CHECKING:
-    from driftline.capture.sampler import Samplings
+    from driftline.capture.in_force import InForce
     from driftline.capture.tallies import Place
     from driftline.objects.store import ObjectStore
     from driftline.windows import Window
@@ -84,12 +84,13 @@ def put_counters(
     store: ObjectStore,
     place: Place,
     writer: str,
-    samplings: Samplings,
+    in_force: InForce,
     counters: Counters,
 ) -> None:
     """Store what one writer counted for the requests of one hour; its next count replaces it.
 
-    Beside the counts stand the sampling that is asked for now, and all that were asked for in the hour, since when.
+    Beside the counts stand the sampling that is asked for now, and the samplings and field policies that were in force
+    in the hour, since when.
 
     Not durable: what a power cut takes from the counters, it takes from the requests that wait in memory as well.
     """
@@ -98,8 +99,7 @@ def put_counters(
         version="0",
         hour=f"{utc(hour):%Y-%m-%dT%H:00:00Z}",
         writer=writer,
-        sampling=samplings.last.rate,
-        samplings=samplings.told(hour, hour + timedelta(hours=1)),
+        **in_force.told(hour, hour + timedelta(hours=1)),
     )
     store.put(counters_key(endpoint, variant, hour, writer), data + b"\n", durable=False)
 

@@ -19,7 +19,7 @@ from driftline.capture import cells
 from driftline.capture.buffer import complain
 from driftline.capture.counters import Counters
 from driftline.capture.frames import frame, unframe
-from driftline.capture.sampler import Samplings
+from driftline.capture.in_force import InForce
 from driftline.capture.segments import Head, Segment, append, found, sync
 from driftline.capture.spool import SEGMENT
 from driftline.capture.tallies import Counted, Place, Tallies
@@ -27,7 +27,7 @@ from driftline.errors import Corrupt
 
 LOCK = "lock"
 JOURNAL = "journal"
-SAMPLINGS = "samplings.json"
+IN_FORCE = "in_force.json"
 DAMAGED = ".damaged"
 _NEW = ".new-"
 _LONGEST_JOURNAL = 1 << 20
@@ -111,18 +111,18 @@ class WriterFolder:
             self._journal_bytes += len(data)
             self._unsynced.add(self._journal)
 
-    def note_samplings(self, samplings: Samplings) -> None:
-        """Keep which samplings were asked for, beside the counts. Raises OSError."""
-        new = self.path / f".{SAMPLINGS}"
-        new.write_bytes(msgspec.json.encode(samplings.all_told()))
-        new.replace(self.path / SAMPLINGS)
+    def note_in_force(self, in_force: InForce) -> None:
+        """Keep how was sampled and what was taken out, beside the counts. Raises OSError."""
+        new = self.path / f".{IN_FORCE}"
+        new.write_bytes(msgspec.json.encode(in_force.all_told()))
+        new.replace(self.path / IN_FORCE)
 
-    def samplings(self) -> Samplings:
-        """The samplings that the owner noted. Raises OSError, msgspec.MsgspecError, InputError."""
+    def in_force(self) -> InForce:
+        """What the owner noted. Raises OSError, msgspec.MsgspecError, InputError, KeyError, TypeError, ValueError."""
         try:
-            return Samplings.of(msgspec.json.decode((self.path / SAMPLINGS).read_bytes(), type=list[dict[str, Any]]))
+            return InForce.of(msgspec.json.decode((self.path / IN_FORCE).read_bytes(), type=dict[str, Any]))
         except FileNotFoundError:
-            return Samplings()
+            return InForce()
 
     def shorten(self, tallies: Tallies) -> None:
         """Write the journal anew once it is long: only the last note of a place counts. Raises OSError."""

@@ -52,6 +52,18 @@ def counted(totals: Mapping[tuple[str, str], Counters]) -> list[Family]:
     ]
 
 
+def in_force(shares: Iterable[tuple[str, float]], config: bool | None) -> list[Family]:
+    """The shares by rule, and whether the config as it stands in its file is in force; None: there is no file."""
+    told = "Share of the requests captured now, by rule."
+    by_rule = [({"rule": rule}, share) for rule, share in shares]
+    of_file = "Whether the config file as it is now is in force."
+    known: list[tuple[Mapping[str, str], float]] = [] if config is None else [({}, int(config))]
+    return [
+        Family("driftline_capture_sampling_probability", "gauge", told, by_rule),
+        Family("driftline_capture_config_in_force", "gauge", of_file, known),
+    ]
+
+
 def _labels(labels: Mapping[str, str]) -> str:
     if not labels:
         return ""

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from driftline.capture.folder import WriterFolder
-from driftline.capture.sampler import Samplings
+from driftline.capture.in_force import InForce
 from driftline.capture.segments import Segment
 from driftline.capture.tallies import Place, Tallies
 
@@ -25,11 +25,11 @@ class Trouble(NamedTuple):
 class Outbox:
     """Filled by the writer, emptied by the uploader, each in a thread of its own."""
 
-    def __init__(self, writer: str, tallies: Tallies, samplings: Samplings, folder: WriterFolder | None = None) -> None:
+    def __init__(self, writer: str, tallies: Tallies, in_force: InForce, folder: WriterFolder | None = None) -> None:
         self.writer = writer
         self.tallies = tallies
-        self.samplings = samplings
-        """Those that its records were sampled by."""
+        self.in_force = in_force
+        """How its records were sampled, and what was taken out of them."""
         self.folder = folder
         """None: what waits, waits in memory."""
         self.open: frozenset[Place] = frozenset()

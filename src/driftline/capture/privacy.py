@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from driftline.capture import fields
 from driftline.capture.actions import (
     Action,
+    Hash,
     Mask,
     Unprotected,
     applied,
@@ -73,6 +74,7 @@ class Policy:
         self.rules = tuple(rules)
         self.columns: Mapping[Side, tuple[str, ...]] = {"input": tuple(input_columns), "output": tuple(output_columns)}
         self.header = header
+        self._key_mark = None if key is None else Hash(key).mark()
         self._of: dict[str, list[_Done]] = {on: [] for on in ("input", "output", "attributes", "id")}
         for number, rule in enumerate(self.rules, 1):
             done = _Done.of(rule, action_of(number, rule, key))
@@ -97,6 +99,13 @@ class Policy:
             output_columns=spec.output_columns,
             header=spec.header,
         )
+
+    def told(self) -> dict[str, Any]:
+        """For JSON: the rules as they were written down, and of the key a mark by which another one can be told."""
+        columns = {f"{side}_columns": list(names) for side, names in self.columns.items() if names}
+        mark = {} if self._key_mark is None else {"key": self._key_mark}
+        header = {"header": True} if self.header else {}
+        return {"rules": [msgspec.to_builtins(rule) for rule in self.rules], **columns, **header, **mark}
 
     def apply(self, record: Record) -> Record:
         """The record as it may be stored."""

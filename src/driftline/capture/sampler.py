@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from driftline.capture.ids import id_hash
 from driftline.capture.limit import LEAST, Limit, Share
 from driftline.errors import InputError
 
+T = TypeVar("T")
 _SPACE = 1 << 64
 _REMEMBERED = 100
 FAILED = 400
@@ -261,13 +262,17 @@ class Samplings:
 
     def told(self, start: datetime, end: datetime) -> list[dict[str, Any]]:
         """For JSON: those that were asked for between `start` and `end`, each with its `since`."""
-        known = self._since
-        first = max((i for i, (at, _) in enumerate(known) if at <= start), default=0)
-        return _told([each for each in known[first:] if each[0] < end] or known[first : first + 1])
+        return _told(within(self._since, start, end))
 
     def all_told(self) -> list[dict[str, Any]]:
         """For JSON: all that are remembered."""
         return _told(self._since)
+
+
+def within(known: list[tuple[datetime, T]], start: datetime, end: datetime) -> list[tuple[datetime, T]]:
+    """Of what holds since when, what held between `start` and `end`; the first of all where that began later."""
+    first = max((i for i, (at, _) in enumerate(known) if at <= start), default=0)
+    return [each for each in known[first:] if each[0] < end] or known[first : first + 1]
 
 
 def _told(known: Iterable[tuple[datetime, Sampling]]) -> list[dict[str, Any]]:

@@ -240,7 +240,7 @@ class Uploader:
                 continue
             writer = f"{outbox.writer}-{each.part}" if each.part else outbox.writer
             try:
-                put_counters(self._to.store, each.place, writer, outbox.samplings, each.counters)
+                put_counters(self._to.store, each.place, writer, outbox.in_force, each.counters)
             except (DriftlineError, OSError) as why:
                 self._own.troubled(str(why))
                 complain("the counters of the capture could not be stored: %s", why)
@@ -258,7 +258,7 @@ class Uploader:
             if folder is None:
                 continue
             try:
-                outbox = Outbox(folder.id, Tallies(), folder.samplings(), folder)
+                outbox = Outbox(folder.id, Tallies(), folder.in_force(), folder)
                 for segment in folder.left(outbox.tallies, now_s):
                     outbox.add(segment)
             except (

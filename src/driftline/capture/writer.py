@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from driftline.capture.privacy import Policy
-    from driftline.capture.sampler import Sampling, Samplings
+    from driftline.capture.in_force import InForce
+    from driftline.capture.watch import Watch
     from driftline.objects.store import ObjectStore
 
 POLICY_FAILED = "privacy policy failed"
@@ -51,7 +51,7 @@ class Destination(Struct, frozen=True):
     store: ObjectStore
     endpoint: str
     """The capture's own endpoint: the spool has its name."""
-    samplings: Samplings
+    in_force: InForce
     content_types: ContentTypes
     roll_after_s: float
     max_file_bytes: int
@@ -60,8 +60,8 @@ class Destination(Struct, frozen=True):
     """None: what waits for the store, waits in memory."""
     format: str = "jsonl"
     """Name of the format of the objects."""
-    privacy: Policy | None = None
-    """What is done to every record before it is encoded."""
+    watch: Watch | None = None
+    """Of the file that declares the capture."""
 
     def spool_folder(self) -> Path | None:
         """Where the writers of this endpoint and store spool; None where there is no such place."""
@@ -87,7 +87,7 @@ class Writer:
         self._to = destination
         self._buffer = buffer
         self._spool = destination.spool_folder()
-        self.outbox = Outbox(self.id, buffer.tallies, destination.samplings)
+        self.outbox = Outbox(self.id, buffer.tallies, destination.in_force)
         self.room = Room(destination.spool or Spool(), self._spool) if self._spool else None
         self.uploader = Uploader(destination, self.outbox, self._spool)
         self._batch: deque[Exchange] = deque()
@@ -95,7 +95,7 @@ class Writer:
         self._touched: set[Segment] = set()
         self._noted_s = self._synced_s = time.monotonic()
         self._off_until_s = float("-inf")
-        self._noted_sampling: Sampling | None = None
+        self._noted_changes = 0
         self._thread: Thread | None = None
 
     def start(self) -> None:
@@ -116,6 +116,7 @@ class Writer:
                 if not self.uploader.is_alive():
                     self.uploader.start()
                 order = order or self._next()
+                self._look(time.monotonic())
                 self._drain()
                 self._tend(time.monotonic())
                 if order is not None:
@@ -136,6 +137,11 @@ class Writer:
             return self._buffer.bell.get(timeout=_POLL_S)
         except Empty:
             return None
+
+    def _look(self, now_s: float) -> None:
+        watch = self._to.watch
+        if watch is not None and watch.look(now_s) and watch.trouble is not None:
+            self.outbox.troubled(watch.trouble)
 
     def _stumble(self, why: Exception) -> None:
         self.outbox.failures += 1
@@ -193,7 +199,7 @@ class Writer:
 
     def _protected(self, record: Record, place: Place) -> Record | None:
         """The record as the policy lets it be stored; None where nothing of it may be, which is counted."""
-        policy, tallies = self._to.privacy, self._buffer.tallies
+        policy, tallies = self._to.in_force.policy, self._buffer.tallies
         if policy is None:
             return record
         try:
@@ -285,12 +291,16 @@ class Writer:
                 if news:
                     folder.note(news)
                     self._buffer.tallies.told("journal", news)
-                if self._noted_sampling is not self._to.samplings.last:
-                    self._noted_sampling = self._to.samplings.last
-                    folder.note_samplings(self._to.samplings)
+                self._note_in_force(folder)
                 folder.shorten(self._buffer.tallies)
         except OSError as why:
             self.outbox.troubled(f"the journal of the spool cannot be written: {why}")
+
+    def _note_in_force(self, folder: WriterFolder) -> None:
+        changes = self._to.in_force.changes
+        if changes != self._noted_changes:
+            folder.note_in_force(self._to.in_force)
+            self._noted_changes = changes
 
     def _sync(self) -> None:
         if self.outbox.folder is None:
@@ -308,8 +318,8 @@ class Writer:
         if self.outbox.folder is None:
             try:
                 folder = self.outbox.folder = WriterFolder.open(self._spool, self.id)
-                self._noted_sampling = self._to.samplings.last
-                folder.note_samplings(self._to.samplings)
+                self._noted_changes = 0
+                self._note_in_force(folder)
                 found = Cells.open(self.id)
                 if found is not None:
                     self._buffer.tallies.expose(found)

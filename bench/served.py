@@ -41,6 +41,10 @@ class Server(NamedTuple):
     prepare: tuple[str, ...] = ()
     gateway: tuple[str, ...] = ()
     middleware: bool = False
+    imported: tuple[str, ...] = ()
+    """What `driftline capture import` is told of the server's own log …"""
+    log_rows: int = 0
+    """… and how many rows there are in it."""
 
 
 def json_of(value: Any) -> bytes:
@@ -64,20 +68,32 @@ FASTAPI = Server(
     middleware=True,
 )
 
+_CONTAINER = (
+    Ask("CSV; the answers on one line", "/invocations", CSV, TWO_LINES, 2),
+    Ask("JSON lines", "/invocations", "application/jsonlines",
+        b"\n".join(json_of({"features": row}) for row in ROWS), 2, ("features.0", "score")),
+    Ask("instances of lists", "/invocations", JSON, json_of({"instances": ROWS}), 2, ("score",)),
+    Ask("a type that it does not know", "/invocations", "image/png", b"\x89PNG", 0, status=415),
+)  # fmt: skip
+
+FLASK = Server(
+    "Flask",
+    "flask",
+    ("flask", "gunicorn", "scikit-learn", "msgspec"),
+    ("{bin}/gunicorn", "--workers", "2", "--preload", "--bind", "127.0.0.1:{port}", "flask_app:app"),
+    "/ping",
+    _CONTAINER,
+    middleware=True,
+)
+
 CONTAINER = Server(
-    "SageMaker container",
-    "container",
-    ("flask", "gunicorn", "scikit-learn"),
+    "SageMaker container (gunicorn, Flask)",
+    "flask",
+    ("flask", "gunicorn", "scikit-learn", "msgspec"),
     ("{bin}/gunicorn", "--workers", "2", "--bind", "127.0.0.1:{port}", "container:app"),
     "/ping",
-    (
-        Ask("CSV; the answers on one line", "/invocations", CSV, TWO_LINES, 2),
-        Ask("JSON lines", "/invocations", "application/jsonlines",
-            b"\n".join(json_of({"features": row}) for row in ROWS), 2, ("features.0", "score")),
-        Ask("instances of lists", "/invocations", JSON, json_of({"instances": ROWS}), 2, ("score",)),
-        Ask("a type that it does not know", "/invocations", "image/png", b"\x89PNG", 0, status=415),
-    ),
-)  # fmt: skip
+    _CONTAINER,
+)
 
 MLFLOW = Server(
     "MLflow",
@@ -99,4 +115,25 @@ MLFLOW = Server(
     prepare=("{bin}/python", "{apps}/mlflow_model.py", "{work}/model"),
 )  # fmt: skip
 
-SERVERS = (FASTAPI, CONTAINER, MLFLOW)
+BENTOML = Server(
+    "BentoML",
+    "bentoml",
+    ("bentoml", "scikit-learn", "pandas"),
+    ("{bin}/bentoml", "serve", "bento_service:Churn", "--port", "{port}"),
+    "/readyz",
+    (
+        Ask("an array by the name of the parameter", "/predict", JSON, json_of({"input_data": ROWS}), 2),
+        Ask("a data frame as records", "/score", JSON, json_of({"customers": RECORDS}), 2, (*NAMES, "score")),
+        Ask("a data frame as columns", "/score", JSON,
+            json_of({"customers": {name: [row[at] for row in ROWS] for at, name in enumerate(NAMES)}}), 2,
+            (*NAMES, "score"), shapes=(("input", "columns"),)),
+        Ask("one object", "/ask", JSON, json_of({"customer": RECORDS[0]}), 1, ("score",)),
+        Ask("a list of objects", "/many", JSON, json_of({"customers": RECORDS}), 2, NAMES),
+        Ask("an object without the parameter", "/predict", JSON, b"{}", 0, status=400),
+    ),
+    gateway=("--paths", "*"),
+    imported=("{work}/monitoring/churn", "--endpoint", "churn-log"),
+    log_rows=4,
+)  # fmt: skip
+
+SERVERS = (FASTAPI, FLASK, CONTAINER, MLFLOW, BENTOML)

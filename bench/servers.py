@@ -186,7 +186,23 @@ def tried(server: Server) -> bool:
         same = server.middleware or answers == [ask(direct, each, number) for number, each in enumerate(server.asks)]
     if not same:
         print(f"{server.name}: the answers through the gateway are not the server's own")
-    return told(server, place, store, answers) and same
+    well = told(server, place, store, answers) and same
+    return imported(server, place, environment) and well if server.imported else well
+
+
+def imported(server: Server, place: Place, environment: dict[str, str]) -> bool:
+    """Import what the server logged by itself; whether all of it became rows."""
+    store = place.work / "imported"
+    command = [sys.executable, "-m", "driftline", "capture", "import", *place.command(server.imported, 0)]
+    environment |= {"DRIFTLINE_OBJECTS": str(store)}
+    subprocess.run(command, env=environment, check=True, cwd=place.work)
+    found, reasons = rows_of(store, "churn-log", {}, place.work / "decoded-log")
+    rows = [row for rows in found.values() for row in rows]
+    columns = [name for name in (rows[0] if rows else {}) if not name.startswith("driftline.")]
+    right = len(rows) == server.log_rows and not reasons
+    name = f"{server.name} {place.version()}"
+    print(f"| {name} | its own log, imported | {len(rows)} rows: {', '.join(columns)} | {'yes' if right else 'NO'} |")
+    return right
 
 
 def told(server: Server, place: Place, store: Path, answers: list[tuple[int, bytes]]) -> bool:

@@ -46,4 +46,4 @@ def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-app = CaptureMiddleware(inner, Capture("churn", os.environ["STORE"]), paths=lambda scope: scope["path"] != "/health")
+app = CaptureMiddleware(inner, Capture("churn", os.environ["STORE"]))

@@ -110,9 +110,9 @@ def split(text: str) -> list[str]:
 
 
 def columns(text: str) -> list[str]:
-    """Columns side by side: {"a": [1, 2], "b": [3, 4]}, alone or under `inputs`, `outputs` and the like."""
+    """Columns side by side: {"a": [1, 2], "b": [3, 4]}, alone, under `inputs` and the like, or as the only value."""
     body = _object_of(text)
-    held = _held(body)
+    held = next(iter(body.values())) if len(body) == 1 else _held(body)
     if held is not None and bytes(held)[:1] == b"{":
         body = _object.decode(held)
     if not all(bytes(value)[:1] == b"[" for value in body.values()):

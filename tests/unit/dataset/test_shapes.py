@@ -95,6 +95,7 @@ def test_values_keep_their_spelling_and_what_is_not_a_number_is_no_value() -> No
         ("document", '{"instances": [1, 2]}', [{"instances": [1, 2]}]),
         ("lines", '{"a": 1}\n\n{"a": 2}\n', [{"a": 1}, {"a": 2}]),
         ("columns", '{"a": [1, 2], "b": [3, 4]}', [{"a": 1, "b": 3}, {"a": 2, "b": 4}]),
+        ("columns", '{"customers": {"a": [1, 2], "b": [3, 4]}}', [{"a": 1, "b": 3}, {"a": 2, "b": 4}]),
         ("split", '{"columns": ["a"], "data": [[1]]}', [{"a": 1}]),
     ],
 )

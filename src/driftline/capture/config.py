@@ -76,6 +76,22 @@ class GatewaySpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     drain: float | None = None
 
 
+class SinkSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The options of `driftline sink`; None: as the command has it."""
+
+    names: str | None = None
+    mode: Literal["all", "request", "response"] | None = None
+    id_header: str | None = None
+    wait: float | None = None
+    most_waiting: int | None = None
+    host: str | None = None
+    port: int | None = None
+    admin_host: str | None = None
+    admin_port: int | None = None
+    max_connections: int | None = None
+    drain: float | None = None
+
+
 class ConfigSpec(Struct, frozen=True, forbid_unknown_fields=True):
     """What the file says."""
 
@@ -96,6 +112,7 @@ class ConfigSpec(Struct, frozen=True, forbid_unknown_fields=True):
     paths: tuple[str, ...] | None = None
     max_body_bytes: int = 6 << 20
     gateway: GatewaySpec = GatewaySpec()
+    sink: SinkSpec = SinkSpec()
 
 
 class Config(Struct, frozen=True):
@@ -123,7 +140,7 @@ class Config(Struct, frozen=True):
         plain = {
             key: value
             for key, value in structs.asdict(self.spec).items()
-            if key not in (*own, "paths", "max_body_bytes", "gateway")
+            if key not in (*own, "paths", "max_body_bytes", "gateway", "sink")
         }
         return plain | {key: getattr(self, key) for key in own}
 
@@ -184,7 +201,13 @@ class _Reader(Reader):
             self.fail(("spool",), f"it is {tree['spool']!r}; write a folder, keys, or false for none")
         if isinstance(tree.get("paths"), str):
             tree["paths"] = [tree["paths"]]
-        sections = {"sampling": SamplingSpec, "spool": SpoolSpec, "privacy": PolicySpec, "gateway": GatewaySpec}
+        sections = {
+            "sampling": SamplingSpec,
+            "spool": SpoolSpec,
+            "privacy": PolicySpec,
+            "gateway": GatewaySpec,
+            "sink": SinkSpec,
+        }
         self.sizes(tree, ())
         self.check_keys(ConfigSpec, tree, ())
         for key, kind in sections.items():

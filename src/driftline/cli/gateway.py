@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from driftline.cli.console import as_json, say, show_line
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from driftline.capture import Capture
     from driftline.capture.gateway_server import Listening, Service, Serving
 
+_SAID = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 LISTENING = (
     click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all."),
@@ -37,7 +40,35 @@ LISTENING = (
         help="On SIGTERM: how long requests in flight may take, before what was captured is stored.",
     ),
 )
+
+
+def _declared(ctx: click.Context, _: click.Parameter, file: str | None) -> Path | None:
+    """Has what the file says stand for options that are not given."""
+    if file is None:
+        return None
+    from msgspec import structs
+
+    from driftline.capture.config import read_config
+
+    path = Path(file).absolute()
+    spec = read_config(path).spec
+    own = structs.asdict(getattr(spec, ctx.command.name or "", None) or spec.gateway)
+    said = {"endpoint": spec.endpoint, "variant": spec.variant, "max_body_bytes": spec.max_body_bytes, **own}
+    ctx.default_map = {name: value for name, value in (said | {"paths": spec.paths}).items() if value is not None}
+    return path
+
+
 CAPTURING = (
+    click.option(
+        "--config",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        envvar="DRIFTLINE_CAPTURE_CONFIG",
+        show_envvar=True,
+        is_eager=True,
+        callback=_declared,
+        help="A YAML file that says all this and more; options count before it. Sampling and privacy change with it.",
+    ),
     click.option(
         "--store", metavar="FOLDER|URL", help="Where records go. Default: DRIFTLINE_OBJECTS, as for all commands."
     ),
@@ -108,7 +139,7 @@ def gateway(as_json: bool, **given: Any) -> None:
     from driftline.capture.gateway import Gateway, Upstream
     from driftline.capture.routes import PREDICTIONS, Routes
 
-    capture = capturing(given["endpoint"], given)
+    capture = capturing(given)
     upstream = Upstream(given["upstream"], given["connect_timeout"], given["read_timeout"], given["rewrite_host"])
     routes = Routes(given["paths"] or PREDICTIONS, named=not given["one_endpoint"])
     service = Gateway(capture, upstream, routes, max_body_bytes=given["max_body_bytes"], id_header=given["id_header"])
@@ -130,6 +161,7 @@ def run(
     from driftline.capture.gateway_server import serve
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("driftline").setLevel(logging.INFO)
 
     def ready(serving: Serving) -> None:
         facts = {"listening": serving.address, "admin": serving.admin, **about, "sampling": capture.sampling.told()}
@@ -141,7 +173,7 @@ def run(
         if given["host"] not in ("127.0.0.1", "localhost", "::1"):
             say(beyond)
 
-    whole = asyncio.run(serve(service, capture, _listening(given), ready=ready))
+    whole = asyncio.run(serve(service, capture, _listening(given), ready=ready, reload=capture.hurry))
     if not whole:
         raise click.ClickException("not everything that was captured could be stored; what is spooled is sent later")
 
@@ -158,16 +190,20 @@ def needed() -> None:
         raise click.ClickException("this command needs aiohttp: pip install 'driftline[gateway]'")
 
 
-def capturing(endpoint: str, given: dict[str, Any]) -> Capture:
-    """The capture that the options describe."""
+def capturing(given: dict[str, Any]) -> Capture:
+    """The capture that the options and the config describe."""
     import os
 
     from driftline.capture import Capture
     from driftline.settings import read_settings
 
+    if given["config"] is not None:
+        source = click.get_current_context().get_parameter_source
+        named = ("endpoint", "variant", "store", "sampling")
+        return Capture.from_config(given["config"], **{name: given[name] for name in named if source(name) in _SAID})
     store = given["store"] or read_settings(os.environ).objects
     sampling = 1.0 if given["sampling"] is None else given["sampling"]
-    return Capture(endpoint, store, variant=given.get("variant") or "AllTraffic", sampling=sampling)
+    return Capture(given["endpoint"], store, variant=given.get("variant") or "AllTraffic", sampling=sampling)
 
 
 def _listening(given: dict[str, Any]) -> Listening:

@@ -61,7 +61,7 @@ def sink(as_json: bool, **given: Any) -> None:
     needed()
     from driftline.capture.sink import Sink, Waiting
 
-    capture = capturing(given["endpoint"], given)
+    capture = capturing(given)
     service = Sink(
         capture,
         names=given["names"],

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import pytest
 
@@ -14,10 +15,13 @@ from driftline.capture.config import (
     GatewaySpec,
     RuleSpec,
     SamplingSpec,
+    SinkSpec,
     SpoolSpec,
     read_config,
 )
 from driftline.capture.rules import PolicySpec
+from driftline.cli.gateway import gateway
+from driftline.cli.sink import sink
 from driftline.errors import InputError, NotFound
 from driftline.objects.directory import Directory
 
@@ -179,12 +183,20 @@ def test_a_file_that_is_not_there_or_not_named_is_refused(tmp_path: Path, monkey
         Capture.from_config(tmp_path / "binary.yaml")
 
 
+@pytest.mark.parametrize(("command", "shape"), [(gateway, GatewaySpec), (sink, SinkSpec)], ids=["gateway", "sink"])
+def test_every_option_of_a_command_is_a_key(command: click.Command, shape: Any) -> None:
+    options = {str(option.name) for option in command.params} - {"as_json", "config"}
+    keys = {key.name for key in msgspec.structs.fields(shape)}
+    whole = {key.name for key in msgspec.structs.fields(ConfigSpec)}
+    assert options - whole == keys
+
+
 @pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL))
 def test_every_example_in_the_document_can_be_read(example: str) -> None:
     assert read_config(Path("/srv/capture.yaml"), {"FLIGHTS_KEY": "k" * 32}, text=example.encode()).spec.endpoint
 
 
-@pytest.mark.parametrize("shape", [ConfigSpec, SamplingSpec, RuleSpec, SpoolSpec, PolicySpec, GatewaySpec])
+@pytest.mark.parametrize("shape", [ConfigSpec, SamplingSpec, RuleSpec, SpoolSpec, PolicySpec, GatewaySpec, SinkSpec])
 def test_every_key_is_described(shape: Any) -> None:
     described = set(re.findall(r"`(\w+)`", DOCUMENT.read_text()))
     assert [key.name for key in msgspec.structs.fields(shape) if key.name not in described] == []

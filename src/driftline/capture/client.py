@@ -86,7 +86,7 @@ class Capture:
         # What the writer's thread needs is slow to import; a program that only names this class does not pay for it.
         from driftline.capture.formats import usable
         from driftline.capture.record import ContentTypes
-        from driftline.capture.writer import Destination
+        from driftline.capture.writer import Destination, Writer
 
         captured_prefix(endpoint, variant)  # refuses what is not a name
         if min(roll_after_s, max_file_bytes, queue_size, queue_bytes) <= 0:
@@ -119,7 +119,10 @@ class Capture:
         )
         self._ended = False
         self._writer: Writer | None = None
+        self._ready: Writer | None = None
         self._begin()
+        self._ready = Writer(self._to, self._buffer)
+        self._ready.open()  # before the first request, which a kill must not take uncounted; in a child after it
         atexit.register(self.close, _EXIT_S)
         forked = WeakMethod(self._begin)
         os.register_at_fork(after_in_child=lambda: (begin := forked()) and begin())
@@ -329,6 +332,8 @@ class Capture:
     def _order(self, order: Order, timeout_s: float) -> bool:
         writer = self._writer
         if writer is None or not writer.is_alive():
+            if self._ready is not None and order.deadline is not None:
+                self._ready.discard()
             return self.counters.pending == 0
         self._buffer.bell.put(order)
         return order.done.wait(timeout_s) and order.whole
@@ -347,7 +352,7 @@ class Capture:
         return refused is None
 
     def _begin(self) -> None:
-        parents, self._writer = self._writer, None
+        parents, self._writer, self._ready = self._writer or self._ready, None, None
         if parents is not None:
             parents.abandon()
         self._starting = RLock()
@@ -362,7 +367,7 @@ class Capture:
                 return
             from driftline.capture.writer import Writer
 
-            writer = Writer(self._to, self._buffer)
+            writer = self._ready = self._ready or Writer(self._to, self._buffer)
             try:
                 writer.start()
             except RuntimeError as why:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import fnmatch
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,8 @@ JOURNAL = "journal"
 IN_FORCE = "in_force.json"
 DAMAGED = ".damaged"
 _NEW = ".new-"
+_GONE = ".gone-"
+_TRIES = 10
 _LONGEST_JOURNAL = 1 << 20
 
 
@@ -82,12 +85,14 @@ class WriterFolder:
         """A new folder, locked before it has its name. Raises OSError."""
         spool.mkdir(parents=True, exist_ok=True, mode=0o700)
         hidden = spool / f"{_NEW}{writer}"
-        hidden.mkdir(mode=0o700)
-        lock = _lock(hidden)
-        if lock is None:
-            raise BlockingIOError(f"somebody else holds {hidden}")
-        hidden.rename(spool / writer)
-        return cls(spool / writer, lock)
+        for _ in range(_TRIES):
+            hidden.mkdir(exist_ok=True, mode=0o700)
+            with suppress(FileNotFoundError):  # taken for one that a dead process had begun, before it was locked
+                lock = _lock(hidden)
+                if lock is not None:
+                    hidden.rename(spool / writer)
+                    return cls(spool / writer, lock)
+        raise BlockingIOError(f"somebody else holds {hidden}")
 
     @classmethod
     def adopt(cls, path: Path) -> WriterFolder | None:
@@ -159,6 +164,7 @@ class WriterFolder:
     def left(self, tallies: Tallies, now_s: float) -> Iterator[Segment]:
         """Restore the counts that the dead owner noted; the segments that are not in the store yet, in order."""
         done: set[str] = set()
+        _mend(self._journal)
         for line in _lines(self._journal):
             note = msgspec.json.decode(line, type=Note)
             tallies.restore(note.counted)
@@ -185,8 +191,11 @@ class WriterFolder:
 
     def remove(self) -> None:
         """Delete the folder: all of it is in the store."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        cells.forget(self.id)
+        # Under another name first: one that is killed meanwhile must not leave a folder without its journal, whose
+        # requests would all be counted as lost.
+        with suppress(FileNotFoundError):
+            self.path.rename(self.path.with_name(f"{_GONE}{self.id}"))
+        sweep(self.path.parent, self.id)
         self.release()
 
     def release(self) -> None:
@@ -194,6 +203,23 @@ class WriterFolder:
         held, self._held = self._held, None
         if held is not None:
             os.close(held)
+
+
+def sweep(spool: Path, writer: str = "*") -> None:
+    """Delete what killed processes had begun to make, or to delete."""
+    try:
+        names = fnmatch.filter(os.listdir(spool), f".*-{writer}")  # noqa: PTH208
+    except OSError:
+        return
+    for path in (spool / name for name in names):
+        if path.name.startswith(_GONE):
+            cells.forget(path.name.removeprefix(_GONE))
+            shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            lock = _lock(path) if path.name.startswith(_NEW) else None
+            if lock is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(lock)
 
 
 def is_held(path: Path) -> bool:
@@ -242,6 +268,15 @@ def _lock(folder: Path) -> int | None:
         raise
     os.close(lock)
     return None
+
+
+def _mend(file: Path) -> None:
+    """Cut off a line that was torn by a kill or a power cut: the next one would be torn with it."""
+    with suppress(FileNotFoundError):
+        data = file.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.truncate(file, whole)
 
 
 def _lines(file: Path) -> list[bytes]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from driftline.capture.buffer import Order, complain
 from driftline.capture.counters import put_counters
-from driftline.capture.folder import WriterFolder, writer_folders
+from driftline.capture.folder import WriterFolder, sweep, writer_folders
 from driftline.capture.formats import format_of
 from driftline.capture.outbox import Outbox
 from driftline.capture.segments import Segment
@@ -52,7 +52,7 @@ class Uploader:
         self._pauses: dict[tuple[str, str], _Pause] = {}
         self._counted_s = time.monotonic()
         self._adopt_s = float("-inf")
-        self._fault = _Pause()
+        self._fault = self._telling = _Pause()
         self._thread: Thread | None = None
         self._ended = False
 
@@ -108,6 +108,7 @@ class Uploader:
     def _carry_out(self, order: Order) -> bool:
         """Upload everything now; whether that was the last order."""
         self._pauses.clear()
+        self._telling = _Pause()
         self._round(time.monotonic())
         while self._own.waiting() and order.deadline is not None and time.monotonic() < order.deadline:
             time.sleep(_POLL_S)
@@ -139,8 +140,9 @@ class Uploader:
             if sent and outbox is self._own:
                 # An hour whose segment is still open, or not yet begun, will be counted again when that is closed.
                 self._store_counters(outbox, sent - outbox.open)
-        for outbox in [outbox for outbox in self._adopted if not outbox.waiting()]:
-            self._finish(outbox)
+        if now_s >= self._telling.until_s:
+            whole = all(self._finish(outbox) for outbox in list(self._adopted) if not outbox.waiting())
+            self._telling = _Pause() if whole else self._telling.longer(now_s)
         if now_s - self._counted_s >= self._to.roll_after_s:
             self._counted_s = now_s
             self._store_counters(self._own)
@@ -183,7 +185,6 @@ class Uploader:
         if lost:
             complain("%d damaged records in the spool file %s", lost, segment.file)
         self._settle(outbox, segment, records, lost)
-        segment.remove()
 
     def _put(self, key: str, lines: list[bytes]) -> None:
         kept = format_of(key)
@@ -202,7 +203,10 @@ class Uploader:
         raise Unavailable(f"objects with other records have all names that were tried for {key!r}")
 
     def _settle(self, outbox: Outbox, segment: Segment, written: int, lost: int) -> None:
-        """Count what became of the segment, and note it, before the segment is deleted."""
+        """Count what became of the segment, note it, and only then delete the segment.
+
+        All with the lock held: a journal that is written anew meanwhile would not say that the segment is done.
+        """
         folder = outbox.folder
         if folder is None or segment.file is None:
             self._count(outbox, segment, written, lost)
@@ -218,20 +222,23 @@ class Uploader:
                 except OSError as why:
                     # The next note of this place holds these counts, too.
                     self._own.troubled(f"the journal of the spool cannot be written: {why}")
+            segment.remove()
 
     def _count(self, outbox: Outbox, segment: Segment, written: int, lost: int) -> None:
         outbox.tallies.wrote(segment.place, written)
         if lost:
             outbox.tallies.lost(segment.place, lost, DAMAGED)
 
-    def _finish(self, outbox: Outbox) -> None:
-        """All segments of a dead writer are in the store: now its counts are whole."""
+    def _finish(self, outbox: Outbox) -> bool:
+        """All segments of a dead writer are in the store: now its counts are whole. Whether the store knows them."""
         for place, _, _ in outbox.tallies.open_counts():
             outbox.tallies.settle(place)
-        if self._store_counters(outbox):
-            self._adopted.remove(outbox)
-            if outbox.folder is not None:
-                outbox.folder.remove()
+        if not self._store_counters(outbox):
+            return False
+        self._adopted.remove(outbox)
+        if outbox.folder is not None:
+            outbox.folder.remove()
+        return True
 
     def _store_counters(self, outbox: Outbox, only: set[Place] | None = None) -> bool:
         """Put the counters that changed into the store; whether it knows all of them now."""
@@ -252,6 +259,7 @@ class Uploader:
         if self._spool is None or now_s - self._adopt_s < _ADOPT_S:
             return
         self._adopt_s = now_s
+        sweep(self._spool)
         mine = {outbox.folder.path for outbox in (self._own, *self._adopted) if outbox.folder is not None}
         for path in writer_folders(self._spool):
             folder = WriterFolder.adopt(path) if path not in mine else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import suppress
 from queue import Empty
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -98,6 +99,19 @@ class Writer:
         self._noted_changes = 0
         self._thread: Thread | None = None
 
+    def open(self) -> None:
+        """Take a place in the spool, where there is one to be had."""
+        self._folder(time.monotonic())
+
+    def discard(self) -> None:
+        """Leave the spool without ever having started: nothing is left there where nothing was counted."""
+        folder = self.outbox.folder
+        if folder is not None:
+            if self._buffer.tallies.total().seen:
+                folder.release()  # the next start counts it
+            else:
+                folder.remove()
+
     def start(self) -> None:
         """Start the thread. Raises RuntimeError where there is none to be had."""
         self._thread = Thread(target=self._run, name="driftline-capture", daemon=True)
@@ -108,7 +122,7 @@ class Writer:
         return self._thread is not None and self._thread.is_alive()
 
     def _run(self) -> None:
-        self._folder(time.monotonic())  # from here on a kill leaves the counts behind
+        self.open()
         order: Order | None = None
         at_work = True
         while at_work:
@@ -318,11 +332,12 @@ class Writer:
         if self.outbox.folder is None:
             try:
                 folder = self.outbox.folder = WriterFolder.open(self._spool, self.id)
-                self._noted_changes = 0
-                self._note_in_force(folder)
                 found = Cells.open(self.id)
                 if found is not None:
                     self._buffer.tallies.expose(found)
+                self._noted_changes = 0
+                with suppress(OSError):  # the disk is full: it is noted with the counts, once there is room
+                    self._note_in_force(folder)
             except OSError as why:
                 self._off_until_s = now_s + _SPOOL_S
                 self.outbox.troubled(f"the spool cannot be opened: {why}")

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -40,22 +41,15 @@ class Directory:
 
     def _put(self, key: str, data: BinaryIO, if_absent: bool, durable: bool) -> None:
         path = self._path(key)
-        temporary = path.with_name(f".{os.urandom(8).hex()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(temporary, data, durable)
-            if if_absent:
-                os.link(temporary, path)
-            else:
-                temporary.replace(path)
+            if not _publish_nameless(path, data, if_absent, durable):
+                _publish(path, data, if_absent, durable)
             if durable:
                 # The folders above it that are new go to the disk with it: they stand before it in the journal.
                 _sync_folder(path.parent)
         except OSError as why:
             raise self._refusal(key, path, why) from why
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
 
     def get(self, key: str) -> bytes:
         """The object. Raises NotFound."""
@@ -128,14 +122,65 @@ class Directory:
         return Unavailable(f"cannot write object {key!r} in {self.root}: {why}")
 
 
-def _write(path: Path, data: BinaryIO, durable: bool) -> None:
-    with path.open("xb", buffering=0) as file:
-        while block := data.read(_BLOCK):
-            rest = memoryview(block)
-            while rest:
-                rest = rest[file.write(rest) :]
-        if durable:
-            os.fsync(file.fileno())
+def _publish_nameless(path: Path, data: BinaryIO, if_absent: bool, durable: bool) -> bool:
+    """Write a file that has no name before it is whole: of one who is killed meanwhile nothing is left.
+
+    Returns:
+        False, and the data is to be read again, where that cannot be done.
+    """
+    try:
+        handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    except (AttributeError, OSError):
+        return False  # not on this system, or not on this file system; what else is wrong will show
+    with open(handle, "wb", buffering=0) as file:  # noqa: PTH123
+        nameless = Path(f"/proc/self/fd/{handle}")
+        if not nameless.exists():
+            return False
+        _write(file, data, durable)
+        try:
+            _link(nameless, path)
+            return True
+        except FileExistsError:
+            if if_absent:
+                raise
+        # To replace a file takes a name. It is always the same, so that those of killed processes do not pile up.
+        beside = path.with_name(f".{blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}.tmp")
+        try:
+            beside.unlink(missing_ok=True)
+            _link(nameless, beside)
+            beside.replace(path)
+        except (FileExistsError, FileNotFoundError):  # another one is just replacing it, too
+            data.seek(0)
+            return False
+        return True
+
+
+def _link(nameless: Path, path: Path) -> None:
+    # With a folder for the source the link in /proc is followed, without one it is not.
+    os.link(nameless, path, src_dir_fd=0)
+
+
+def _publish(path: Path, data: BinaryIO, if_absent: bool, durable: bool) -> None:
+    temporary = path.with_name(f".{os.urandom(8).hex()}.tmp")
+    try:
+        with temporary.open("xb", buffering=0) as file:
+            _write(file, data, durable)
+        if if_absent:
+            os.link(temporary, path)
+        else:
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _write(file: io.RawIOBase, data: BinaryIO, durable: bool) -> None:
+    while block := data.read(_BLOCK):
+        rest = memoryview(block)
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+    if durable:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

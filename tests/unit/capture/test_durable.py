@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +18,9 @@ import pytest
 
 from driftline.capture import Capture, Counters, Spool, cells
 from driftline.capture.counters import stored_counters
-from driftline.capture.folder import WriterFolder, is_held, writer_folders
+from driftline.capture.folder import WriterFolder, is_held, sweep, writer_folders
 from driftline.capture.frames import unframe
-from driftline.capture.tallies import KILLED, Place
+from driftline.capture.tallies import KILLED, Counted, Place, Tallies
 from driftline.errors import Unavailable
 from driftline.objects.directory import Directory
 from driftline.windows import Window
@@ -104,8 +106,6 @@ def test_what_was_counted_and_never_spooled_is_a_loss_of_the_killed_process(
     (dead,) = spools(spool_root)
     folder = WriterFolder.adopt(dead)
     assert folder is not None
-    from driftline.capture.tallies import Counted
-
     place = Place("flights", "AllTraffic", clock.at.replace(minute=0, second=0))
     folder.note([Counted(place, 0, Counters(70, 60, 0, {"queue full": 3}))])
     folder.release()
@@ -113,6 +113,66 @@ def test_what_was_counted_and_never_spooled_is_a_loss_of_the_killed_process(
         until(lambda: not dead.exists())
     counted = stored_counters(store, *place[:2], Window(place.hour, place.hour + timedelta(hours=1)))
     assert counted == Counters(70, 60, 50, {"queue full": 3, KILLED: 7})
+
+
+def noted(folder: WriterFolder, place: Place, *counters: Counters) -> None:
+    for each in counters:
+        folder.note([Counted(place, 0, each)])
+
+
+def test_a_note_that_was_torn_does_not_tear_the_next_one(clock: Clock, spool_root: Path) -> None:
+    place = Place("flights", "AllTraffic", clock.at.replace(minute=0, second=0))
+    folder = WriterFolder.open(spool_root / "flights", "writer")
+    noted(folder, place, Counters(5, 5))
+    with (folder.path / "journal").open("ab") as journal:
+        journal.write(b"01234567 {torn")
+    folder.release()
+    for heir in range(2):  # the first one dies, too, once it has noted what it wrote
+        adopted = WriterFolder.adopt(folder.path)
+        assert adopted is not None
+        tallies = Tallies()
+        assert list(adopted.left(tallies, 0.0)) == []
+        assert tallies.total() == Counters(5, 5, 3 * heir)
+        noted(adopted, place, Counters(5, 5, 3))
+        adopted.release()
+
+
+def test_a_folder_that_is_half_deleted_is_not_counted_again(
+    clock: Clock, spool_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = WriterFolder.open(spool_root / "flights", "writer")
+    noted(folder, Place("flights", "AllTraffic", clock.at.replace(minute=0, second=0)), Counters(5, 5, 5))
+    with monkeypatch.context() as stopped:
+        stopped.setattr(shutil, "rmtree", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            folder.remove()
+    folder.release()
+    assert writer_folders(spool_root / "flights") == []
+    sweep(spool_root / "flights")
+    assert list((spool_root / "flights").iterdir()) == []
+
+
+def test_a_folder_that_was_begun_by_a_dead_process_is_swept_and_one_that_is_being_made_is_not(spool_root: Path) -> None:
+    (spool_root / ".new-dead").mkdir()
+    living = spool_root / ".new-living"
+    living.mkdir()
+    with (living / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sweep(spool_root)
+        assert list(spool_root.iterdir()) == [living]
+
+
+def test_a_kill_takes_no_request_uncounted_not_even_the_first(store: Directory, clock: Clock, spool_root: Path) -> None:
+    capture = Capture("flights", store, clock=clock)
+    (folder,) = spools(spool_root)
+    assert is_held(folder)
+    assert [each.counters for each in cells.left(folder.name)] == []
+    capture.log("1", "0")
+    assert [each.counters for each in cells.left(folder.name)] == [Counters(1, 1)]
+    assert capture.close()
+    idle = Capture("flights", store, clock=clock)
+    assert idle.close()
+    assert spools(spool_root) == []
 
 
 def test_the_folder_of_a_living_writer_is_left_alone(store: Directory, gated: Gated, spool_root: Path) -> None:
@@ -228,8 +288,6 @@ def test_without_a_folder_for_the_spool_capture_goes_on_in_memory(
 def test_a_spool_that_is_deleted_under_the_writer_is_counted_and_made_anew(
     gated: Gated, read_back: ReadBack, spool_root: Path
 ) -> None:
-    import shutil
-
     capture = Capture("flights", gated, roll_after_s=0.1)
     capture.log("1", "0", inference_id="gone")
     until(lambda: any(list(spool.glob("*.segment")) for spool in spools(spool_root)))

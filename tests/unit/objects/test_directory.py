@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from driftline.errors import InputError, Unavailable
+from driftline.errors import Conflict, InputError, Unavailable
 from driftline.objects.directory import Directory
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_symbolic_link_does_not_lead_out_of_the_root(tmp_path: Path) -> None:
@@ -70,7 +75,44 @@ def test_a_durable_object_is_flushed_and_so_is_its_folder(
     store = Directory(tmp_path)
     store.put("a/b", b"x", durable=durable)
     assert store.get("a/b") == b"x"
-    assert [path.parent if path.name.endswith(".tmp") else path for path in flushed] == [tmp_path / "a"] * 2 * durable
+    assert [path.parent if path.name.startswith("#") else path for path in flushed] == [tmp_path / "a"] * 2 * durable
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "replaced"])
+def test_of_a_killed_write_nothing_is_left(tmp_path: Path, there: bool) -> None:
+    store = Directory(tmp_path)
+    if there:
+        store.put("a/b", b"before")
+    script = "import os, sys; from driftline.objects.directory import Directory; os.fsync = lambda _: os.kill(0, 9); "
+    script += "os.setsid(); Directory(sys.argv[1]).put('a/b', b'after')"
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert names(tmp_path / "a") == ["b"] * there
+    assert not there or store.get("a/b") == b"before"
+
+
+def test_a_file_system_without_nameless_files_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE")
+    store = Directory(tmp_path)
+    store.put("a/b", b"1", if_absent=True)
+    with pytest.raises(Conflict):
+        store.put("a/b", b"2", if_absent=True)
+    store.put("a/b", b"3")
+    assert (store.get("a/b"), names(tmp_path / "a")) == (b"3", ["b"])
+
+
+def test_what_a_killed_one_left_beside_a_file_goes_with_the_next_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Directory(tmp_path)
+    store.put("a/b", b"1")
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("stopped here")))
+        with pytest.raises(Unavailable):
+            store.put("a/b", b"2")
+    assert len(names(tmp_path / "a")) == 2
+    store.put("a/b", b"3")
+    assert (store.get("a/b"), names(tmp_path / "a")) == (b"3", ["b"])
 
 
 @pytest.mark.parametrize("key", ["a", "a/b/c"], ids=["a folder is there", "a file is on the way"])

@@ -36,7 +36,7 @@ class CaptureMiddleware:
         max_body_bytes: of a longer body only so much is kept, and the record is marked as truncated; default: as the
             capture's config says, else 6 MiB.
         errors: whether errors are captured that no sampling rule for errors matches.
-        metrics_path: where GET gives the counters of this process to Prometheus; None: nowhere.
+        metrics_path: where GET gives the counters of the process that answers to Prometheus; None: nowhere.
     """
 
     def __init__(
@@ -69,7 +69,8 @@ class CaptureMiddleware:
                 await self._tell(send, head=method == "HEAD")
                 return
         elif kind == "lifespan":
-            send = _flushing(self._capture, send)
+            await self._live(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
     def _tap(self, scope: Scope) -> Tap | None:
@@ -116,10 +117,37 @@ class CaptureMiddleware:
         finally:
             tap.finish()
 
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Store what waits before the server hears that the application has ended: after that it may be killed."""
+        talked = False
+
+        async def received() -> Message:
+            nonlocal talked
+            talked = True
+            return await receive()
+
+        async def sent(message: Message) -> None:
+            nonlocal talked
+            talked = True
+            if message["type"].startswith("lifespan.shutdown."):
+                self._capture.flush()
+            await send(message)
+
+        try:
+            await self._app(scope, received, sent)
+        except Exception:
+            if talked:
+                raise
+        if not talked:  # an application that knows nothing of this (Django): the server is answered for it
+            while (await receive())["type"] != "lifespan.shutdown":
+                await send({"type": "lifespan.startup.complete"})
+            self._capture.flush()
+            await send({"type": "lifespan.shutdown.complete"})
+
     async def _tell(self, send: Send, *, head: bool) -> None:
         from driftline.capture.metrics import CONTENT_TYPE
 
-        told = self._capture.metrics().encode()
+        told = self._tapping.metrics()
         headers = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", str(len(told)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if head else told})
@@ -211,17 +239,6 @@ class _Lookup:
     def __call__(self, wanted: str) -> str | None:
         name = wanted.encode()
         return next((_text(value) for found, value in self._headers if found.lower() == name), None)
-
-
-def _flushing(capture: Capture, send: Send) -> Send:
-    """Store what waits before the server hears that the application has ended: after that it may be killed."""
-
-    async def flushed(message: Message) -> None:
-        if message["type"].startswith("lifespan.shutdown."):
-            capture.flush()
-        await send(message)
-
-    return flushed
 
 
 def _text(value: bytes) -> str:

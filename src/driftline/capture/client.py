@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import RLock
 from types import TracebackType
@@ -298,12 +298,13 @@ class Capture:
         """The same for every endpoint and variant."""
         return self._buffer.tallies.totals()
 
-    def metrics(self) -> str:
-        """The counters of every endpoint and variant, and what is in force, in the text format of Prometheus."""
+    def metrics(self, labels: Mapping[str, str] | None = None) -> str:
+        """The counters of every endpoint and variant and what is in force, for Prometheus; with `labels` on all."""
         from driftline.capture.metrics import counted, exposition, in_force
 
         watched = None if self._to.watch is None else self._to.watch.trouble is None
-        return exposition([*counted(self._buffer.tallies.totals()), *in_force(self._sampler.in_force(), watched)])
+        told = [*counted(self._buffer.tallies.totals()), *in_force(self._sampler.in_force(), watched)]
+        return exposition(told, labels)
 
     def hurry(self) -> None:
         """Look at once whether the file that declares this capture has changed, not within a second or two."""

@@ -20,8 +20,8 @@ class Family(NamedTuple):
     samples: Iterable[tuple[Mapping[str, str], float]]
 
 
-def exposition(families: Iterable[Family]) -> str:
-    """The families as text; a family without samples is left out.
+def exposition(families: Iterable[Family], labels: Mapping[str, str] | None = None) -> str:
+    """The families as text, with `labels` on all samples; a family without samples is left out.
 
     >>> print(exposition([Family("asked_total", "counter", "Asked.", [({"endpoint": 'a"b'}, 2)])]), end="")
     # HELP asked_total Asked.
@@ -30,7 +30,9 @@ def exposition(families: Iterable[Family]) -> str:
     """
     lines: list[str] = []
     for family in families:
-        samples = [f"{family.name}{_labels(labels)} {_number(value)}" for labels, value in family.samples]
+        samples = [
+            f"{family.name}{_labels({**own, **(labels or {})})} {_number(value)}" for own, value in family.samples
+        ]
         if samples:
             about = family.help.replace("\\", r"\\").replace("\n", r"\n")
             lines += (f"# HELP {family.name} {about}", f"# TYPE {family.name} {family.kind}", *samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from driftline.capture.bodies import Kept
@@ -53,6 +54,10 @@ class Tapping:
             self._known.add(asked)
             return asked
         return Asked()
+
+    def metrics(self) -> bytes:
+        """The counters for Prometheus, by process: of several workers behind one address each scrape meets another."""
+        return self.capture.metrics({"process": str(os.getpid())}).encode()
 
     def failed(self, why: Exception) -> None:
         """A tap could not cope with what it saw: the request is lost for the capture, and served all the same."""

@@ -37,7 +37,7 @@ class CaptureWSGIMiddleware:
             environment of the request and says whether it is a prediction, or by an `Asked` whose.
         max_body_bytes: of a longer body only so much is kept, and the record is marked as truncated.
         errors: whether errors are captured that no sampling rule for errors matches.
-        metrics_path: where GET gives the counters of this process to Prometheus; None: nowhere.
+        metrics_path: where GET gives the counters of the process that answers to Prometheus; None: nowhere.
     """
 
     def __init__(
@@ -51,7 +51,6 @@ class CaptureWSGIMiddleware:
         metrics_path: str | None = None,
     ) -> None:
         self._app = app
-        self._capture = capture
         self._tapping = Tapping(capture, max_body_bytes, errors=errors)
         self._asked = watching(paths)
         self._metrics_path = metrics_path
@@ -118,7 +117,7 @@ class CaptureWSGIMiddleware:
     def _tell(self, start_response: StartResponse, *, head: bool) -> Iterable[bytes]:
         from driftline.capture.metrics import CONTENT_TYPE
 
-        told = self._capture.metrics().encode()
+        told = self._tapping.metrics()
         start_response("200 OK", [("Content-Type", CONTENT_TYPE), ("Content-Length", str(len(told)))])
         return [b"" if head else told]
 

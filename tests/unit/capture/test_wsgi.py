@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -319,7 +320,7 @@ def test_counters_are_told_where_they_are_asked_for(capture: Capture) -> None:
     serve(app, asked())
     told = serve(app, asked("/metrics", method="GET"))
     assert b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n" in told
-    assert b'driftline_capture_seen_total{endpoint="flights",variant="AllTraffic"} 1' in told
+    assert b'driftline_capture_seen_total{endpoint="flights",variant="AllTraffic",process="%d"} 1' % os.getpid() in told
     assert body(serve(app, asked("/metrics", method="HEAD"))) == b""
     assert body(serve(app, asked("/metrics"))) == b"1,2!"
     assert body(serve(CaptureWSGIMiddleware(echo, capture), asked("/metrics", method="GET"))) == b"1,2!"

@@ -89,6 +89,15 @@ def test_a_listing_holds_the_keys_with_the_prefix_in_byte_order(store: ObjectSto
     assert keys(store, "nothing/here") == []
 
 
+def test_folders_are_those_right_below_a_prefix_in_byte_order(store: ObjectStore) -> None:
+    for key in ("a/b", "a/c/d", "a/c/e/f", "a/c-/g", "é/x", "Z/x", "ab"):
+        store.put(key, b"")
+    assert list(store.folders("")) == ["Z", "a", "é"]
+    assert list(store.folders("a/")) == ["c", "c-"]
+    assert list(store.folders("a/c/e/")) == []
+    assert list(store.folders("nothing/here/")) == []
+
+
 @pytest.mark.parametrize("where", ["directory", "s3"])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(

@@ -12,6 +12,7 @@ from driftline.errors import Corrupt
 
 if TYPE_CHECKING:
     from driftline.capture.in_force import InForce
+    from driftline.capture.outbox import Trouble
     from driftline.capture.tallies import Place
     from driftline.objects.store import ObjectStore
     from driftline.windows import Window
@@ -86,11 +87,12 @@ def put_counters(
     writer: str,
     in_force: InForce,
     counters: Counters,
+    trouble: Trouble | None = None,
 ) -> None:
     """Store what one writer counted for the requests of one hour; its next count replaces it.
 
     Beside the counts stand the sampling that is asked for now, and the samplings and field policies that were in force
-    in the hour, since when.
+    in the hour, since when; and what went wrong last.
 
     Not durable: what a power cut takes from the counters, it takes from the requests that wait in memory as well.
     """
@@ -100,6 +102,7 @@ def put_counters(
         hour=f"{utc(hour):%Y-%m-%dT%H:00:00Z}",
         writer=writer,
         **in_force.told(hour, hour + timedelta(hours=1)),
+        **({} if trouble is None else {"error": trouble.what, "error_at": trouble.at}),
     )
     store.put(counters_key(endpoint, variant, hour, writer), data + b"\n", durable=False)
 

@@ -46,6 +46,17 @@ def captured_key(endpoint: str, variant: str, first_at: datetime, file_id: str, 
     return f"{captured_prefix(endpoint, variant, first_at)}{_clock(first_at, 1000):s}-{file_id}.{ending}"
 
 
+def captured_at(key: str) -> datetime:
+    """The time of the first record of the capture file with this key.
+
+    >>> captured_at("captured/flights/AllTraffic/2026/03/01/09/59-58-250-0f.jsonl").isoformat()
+    '2026-03-01T09:59:58.250000+00:00'
+    """
+    year, month, day, hour, file = key.split("/")[-5:]
+    minute, second, milliseconds = map(int, file.split("-")[:3])
+    return datetime(int(year), int(month), int(day), int(hour), minute, second, milliseconds * 1000, UTC)
+
+
 def counters_prefix(endpoint: str, variant: str) -> str:
     """Where the counters of a variant lie, beside its records."""
     return f"{captured_prefix(endpoint, variant)}_counters/"

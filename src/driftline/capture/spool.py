@@ -56,8 +56,16 @@ def spool_root(folder: str | os.PathLike[str] | None = None) -> Path:
 
 def spool_folder(spool: Spool, endpoint: str, location: str) -> Path:
     """The folder of the writers of this endpoint into the store at this location."""
-    digest = blake2b(location.encode(errors="surrogateescape"), digest_size=6).hexdigest()
-    return spool_root(spool.folder) / f"{endpoint}-{digest}"
+    return spool_root(spool.folder) / f"{endpoint}-{_mark(location)}"
+
+
+def spool_folders(root: Path, location: str) -> list[Path]:
+    """The spools of all endpoints into the store at this location, by name."""
+    return sorted(Path(entry.path) for entry in _entries(root) if entry.name.endswith(f"-{_mark(location)}"))
+
+
+def _mark(location: str) -> str:
+    return blake2b(location.encode(errors="surrogateescape"), digest_size=6).hexdigest()
 
 
 class Room:

@@ -247,7 +247,7 @@ class Uploader:
                 continue
             writer = f"{outbox.writer}-{each.part}" if each.part else outbox.writer
             try:
-                put_counters(self._to.store, each.place, writer, outbox.in_force, each.counters)
+                put_counters(self._to.store, each.place, writer, outbox.in_force, each.counters, outbox.trouble)
             except (DriftlineError, OSError) as why:
                 self._own.troubled(str(why))
                 complain("the counters of the capture could not be stored: %s", why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from driftline.capture import state
 from driftline.capture.buffer import Buffer, Exchange, Order, complain
 from driftline.capture.cells import Cells
 from driftline.capture.folder import WriterFolder, is_held, writer_folders
@@ -97,6 +99,7 @@ class Writer:
         self._noted_s = self._synced_s = time.monotonic()
         self._off_until_s = float("-inf")
         self._noted_changes = 0
+        self._noted_state: state.State | None = None
         self._thread: Thread | None = None
 
     def open(self) -> None:
@@ -306,6 +309,7 @@ class Writer:
                     folder.note(news)
                     self._buffer.tallies.told("journal", news)
                 self._note_in_force(folder)
+                self._note_state(folder)
                 folder.shorten(self._buffer.tallies)
         except OSError as why:
             self.outbox.troubled(f"the journal of the spool cannot be written: {why}")
@@ -315,6 +319,14 @@ class Writer:
         if changes != self._noted_changes:
             folder.note_in_force(self._to.in_force)
             self._noted_changes = changes
+
+    def _note_state(self, folder: WriterFolder) -> None:
+        trouble = self.outbox.trouble
+        at, what = (None, None) if trouble is None else trouble
+        now = state.State(os.getpid(), self.room is not None and self.room.full, self.outbox.failures, what, at)
+        if now != self._noted_state:
+            state.note(folder.path, now)
+            self._noted_state = now
 
     def _sync(self) -> None:
         if self.outbox.folder is None:
@@ -335,9 +347,10 @@ class Writer:
                 found = Cells.open(self.id)
                 if found is not None:
                     self._buffer.tallies.expose(found)
-                self._noted_changes = 0
+                self._noted_changes, self._noted_state = 0, None
                 with suppress(OSError):  # the disk is full: it is noted with the counts, once there is room
                     self._note_in_force(folder)
+                    self._note_state(folder)
             except OSError as why:
                 self._off_until_s = now_s + _SPOOL_S
                 self.outbox.troubled(f"the spool cannot be opened: {why}")

@@ -6,11 +6,13 @@ import click
 
 from driftline.cli.console import Tidy
 from driftline.cli.importing import import_
+from driftline.cli.status import status
 
 
 @click.group(cls=Tidy)
 def capture() -> None:
-    """Captured requests and answers."""
+    """Captured requests and answers: how capture fares, and batches that were scored elsewhere."""
 
 
 capture.add_command(import_)
+capture.add_command(status)

@@ -145,6 +145,16 @@ class Cloud:
         return iter(sorted(found, key=lambda entry: entry.key.encode()))
 
     @fork_safe
+    def folders(self, prefix: str) -> Iterator[str]:
+        """What lies right below `prefix` as a folder, in byte order."""
+        folder = prefix.removesuffix("/")
+        if folder:
+            checked(folder)
+        found = self._try("list", prefix, lambda: self._store.list_with_delimiter(folder or None))
+        names = (path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
+        return iter(sorted((name for name in names if not hidden(name)), key=str.encode))
+
+    @fork_safe
     def delete(self, key: str) -> None:
         """Remove the object if it is there."""
         checked(key)

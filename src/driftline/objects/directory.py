@@ -66,6 +66,12 @@ class Directory:
         start = self._path(folder) if folder or prefix.startswith("/") else self.root
         return self._walk(start, f"{folder}/" if folder else "", prefix)
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names of the folders right below `prefix`, in byte order."""
+        folder = prefix.removesuffix("/")
+        inside = self._inside(self._path(folder) if folder else self.root)
+        return iter(sorted((entry.name for entry in inside if entry.is_dir()), key=os.fsencode))
+
     def delete(self, key: str) -> None:
         """Remove the object if it is there."""
         try:
@@ -84,16 +90,9 @@ class Directory:
         return tuple(self._path(entry.key) for entry in entries)
 
     def _walk(self, folder: Path, above: str, prefix: str) -> Iterator[Entry]:
-        try:
-            with os.scandir(folder) as found:
-                inside = [entry for entry in found if not entry.name.startswith(".") and not entry.is_symlink()]
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as why:
-            raise Unavailable(f"cannot list {folder}: {why}") from why
         # A folder sorts as its name with the slash: in byte order, the key "a-b" comes before "a/b".
         named = sorted(
-            ((f"{entry.name}/" if entry.is_dir() else entry.name, entry) for entry in inside),
+            ((f"{entry.name}/" if entry.is_dir() else entry.name, entry) for entry in self._inside(folder)),
             key=lambda pair: os.fsencode(pair[0]),
         )
         for name, entry in named:
@@ -105,6 +104,15 @@ class Directory:
                 # The file may have been deleted since the folder was read: then it is not in the listing.
                 with suppress(FileNotFoundError):
                     yield _entry(key, entry.stat(follow_symlinks=False))
+
+    def _inside(self, folder: Path) -> Sequence[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as found:
+                return [entry for entry in found if not entry.name.startswith(".") and not entry.is_symlink()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as why:
+            raise Unavailable(f"cannot list {folder}: {why}") from why
 
     def _path(self, key: str) -> Path:
         path = str(self.root)

@@ -46,6 +46,13 @@ class ObjectStore(Protocol):
         """The objects whose key starts with `prefix`, in byte order of their keys."""
         ...
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names of the folders right below `prefix`, which is empty or ends with a slash, in byte order.
+
+        In a file system there may be nothing in them.
+        """
+        ...
+
     def delete(self, key: str) -> None:
         """Remove the object if it is there."""
         ...

@@ -39,8 +39,14 @@ class Server(NamedTuple):
     ready: str
     asks: tuple[Ask, ...]
     prepare: tuple[str, ...] = ()
-    gateway: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    """… of the gateway, or of the sink."""
     middleware: bool = False
+    """Whether the middleware is in the server itself."""
+    client: str = ""
+    """A program that asks, in place of plain HTTP."""
+    events: bool = False
+    """Whether a sink gets events, rather than that requests go through a gateway."""
     imported: tuple[str, ...] = ()
     """What `driftline capture import` is told of the server's own log …"""
     log_rows: int = 0
@@ -95,6 +101,10 @@ CONTAINER = Server(
     _CONTAINER,
 )
 
+INVOKED = CONTAINER._replace(
+    name="SageMaker, asked by boto3", packages=("boto3", *CONTAINER.packages), client="{apps}/invoke.py"
+)
+
 MLFLOW = Server(
     "MLflow",
     "mlflow",
@@ -131,9 +141,61 @@ BENTOML = Server(
         Ask("a list of objects", "/many", JSON, json_of({"customers": RECORDS}), 2, NAMES),
         Ask("an object without the parameter", "/predict", JSON, b"{}", 0, status=400),
     ),
-    gateway=("--paths", "*"),
+    options=("--paths", "*"),
     imported=("{work}/monitoring/churn", "--endpoint", "churn-log"),
     log_rows=4,
 )  # fmt: skip
 
-SERVERS = (FASTAPI, FLASK, CONTAINER, MLFLOW, BENTOML)
+_PD = {"content_type": "pd"}
+
+
+def _tensor(name: str, data: list[Any], *shape: int, **more: Any) -> dict[str, Any]:
+    return {"name": name, "shape": shape, "datatype": "FP64", "data": data, **more}
+
+
+_FLAT = [value for row in ROWS for value in row]
+_V2 = {"id": "17", "inputs": [_tensor("in", _FLAT, 2, 3)]}
+_BY_COLUMN = [_tensor(name, [row[at] for row in ROWS], 2, 1) for at, name in enumerate(NAMES)]
+
+MLSERVER = Server(
+    "MLServer",
+    "mlserver",
+    ("mlserver", "mlserver-sklearn"),
+    ("{bin}/mlserver", "start", "{work}"),
+    "/v2/health/ready",
+    (
+        Ask("V2: one tensor", "/v2/models/churn/infer", JSON, json_of(_V2), 2, (*BY_PLACE, "predict")),
+        Ask("V2: nested data", "/v2/models/churn/infer", JSON,
+            json_of({"id": "17", "inputs": [_tensor("in", ROWS, 2, 3)]}), 2, BY_PLACE),
+        Ask("V2: a tensor for each column (`pd`)", "/v2/models/churn/infer", JSON,
+            json_of({"id": "17", "parameters": _PD, "inputs": _BY_COLUMN}), 2, NAMES),
+        Ask("V2: the output that is asked for", "/v2/models/churn/infer", JSON,
+            json_of(_V2 | {"outputs": [{"name": "predict_proba"}]}), 2, ("predict_proba.1",)),
+        Ask("V2: a version in the path", "/v2/models/churn/versions/v1/infer", JSON, json_of(_V2), 2, BY_PLACE),
+        Ask("V2: tensors that do not fit", "/v2/models/churn/infer", JSON, b'{"inputs": []}', 0, status=400),
+        Ask("V2: a model that there is not", "/v2/models/other/infer", JSON, json_of(_V2), 0, status=404),
+    ),
+    prepare=("{bin}/python", "{apps}/mlserver_model.py", "{work}", "{port}"),
+)  # fmt: skip
+
+KSERVE = Server(
+    "KServe (Python server)",
+    "kserve",
+    ("kserve", "scikit-learn"),
+    ("{bin}/python", "{apps}/kserve_model.py", "{port}"),
+    "/v2/health/ready",
+    (
+        Ask("V1: instances of lists", "/v1/models/churn:predict", JSON, json_of({"instances": ROWS}), 2),
+        Ask("V1: instances of objects", "/v1/models/churn:predict", JSON, json_of({"instances": RECORDS}), 2, NAMES),
+        Ask("V2: one tensor", "/v2/models/churn/infer", JSON, json_of(_V2), 2, (*BY_PLACE, "score")),
+        Ask("V1: no instances", "/v1/models/churn:predict", JSON, b"{}", 0, status=400),
+    ),
+)
+
+LOGGER = KSERVE._replace(
+    name="KServe, by events of its logger",
+    options=("--names", "{service}"),
+    events=True,
+)
+
+SERVERS = (FASTAPI, FLASK, CONTAINER, INVOKED, MLFLOW, BENTOML, MLSERVER, KSERVE, LOGGER)

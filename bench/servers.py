@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+from base64 import b64decode, b64encode
 from contextlib import ExitStack, suppress
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -55,9 +56,10 @@ class Place:
             subprocess.run([sys.executable, "-m", "venv", self.folder], check=True)
         pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         done = self.folder / "installed"
-        if not done.exists():
-            subprocess.run([*pip, *self.server.packages], check=True)
-            done.touch()
+        there = done.read_text().split() if done.exists() else []
+        if missing := [each for each in self.server.packages if each not in there]:
+            subprocess.run([*pip, *missing], check=True)
+            done.write_text("\n".join([*there, *missing]))
 
     def version(self) -> str:
         told = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
@@ -150,6 +152,47 @@ def statuses_of(store: Path) -> dict[str, int | None]:
     return {record.join_id: record.status for record in records}
 
 
+def tapped(stack: ExitStack, place: Place, direct: str, store: Path, environment: dict[str, str]) -> str:
+    """The address of a gateway before the server, or of a sink for what is logged of it."""
+    command = [sys.executable, "-m", "driftline", "sink" if place.server.events else "gateway", "--json"]
+    command += ["--store", str(store), "--port", "0", "--admin-port", "-1", *place.server.options]
+    if not place.server.events:
+        command += ["--upstream", direct, "--endpoint", "churn"]
+    process = started(stack, command, place.work / "driftline.log", env=environment, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    return json.loads(process.stdout.readline())["listening"]
+
+
+def answered(place: Place, url: str, environment: dict[str, str]) -> list[tuple[int, bytes]]:
+    """Status and body of the answer to each request."""
+    asks = place.server.asks
+    if not place.server.client:
+        return [ask(url, each, number) for number, each in enumerate(asks)]
+    given = [
+        {"id": f"ask-{number}", "content_type": each.content_type, "request": b64encode(each.body).decode()}
+        for number, each in enumerate(asks)
+    ]
+    command = [str(place.python), *place.command((place.server.client, url), 0)]
+    told = subprocess.run(command, env=environment, check=True, input=json.dumps(given), text=True, capture_output=True)
+    return [(status, b64decode(body)) for status, body in json.loads(told.stdout)]
+
+
+def logged(place: Place, answers: list[tuple[int, bytes]], sink: str, environment: dict[str, str]) -> None:
+    """Have the events sent that an agent before the server would send."""
+    exchanges = [
+        {
+            "id": f"ask-{number}",
+            "status": status,
+            "content_type": each.content_type,
+            "request": b64encode(each.body).decode(),
+            "response": b64encode(body).decode(),
+        }
+        for number, (each, (status, body)) in enumerate(zip(place.server.asks, answers, strict=True))
+    ]
+    command = [place.python, HERE / "apps/events.py", sink]
+    subprocess.run(command, env=environment, check=True, input=json.dumps(exchanges), text=True)
+
+
 def tried(server: Server) -> bool:
     """Whether everything is as it should be; prints the rows of the table."""
     place = Place(server)
@@ -166,24 +209,13 @@ def tried(server: Server) -> bool:
         until_ready(process, port, server.ready, log)
         direct = through = f"http://127.0.0.1:{port}"
         if not server.middleware:
-            command = [
-                sys.executable,
-                "-m",
-                "driftline",
-                "gateway",
-                "--upstream",
-                direct,
-                "--endpoint",
-                "churn",
-                "--json",
-            ]
-            command += ["--store", str(store), "--port", "0", "--admin-port", "-1", *server.gateway]
-            out = {"env": environment, "stdout": subprocess.PIPE}
-            gateway = started(stack, command, place.work / "gateway.log", **out)
-            assert gateway.stdout is not None
-            through = json.loads(gateway.stdout.readline())["listening"]
-        answers = [ask(through, each, number) for number, each in enumerate(server.asks)]
-        same = server.middleware or answers == [ask(direct, each, number) for number, each in enumerate(server.asks)]
+            through = tapped(stack, place, direct, store, environment)
+        answers = answered(place, direct if server.events else through, environment)
+        same = True
+        if server.events:
+            logged(place, answers, through, environment)
+        elif not server.middleware:
+            same = answers == answered(place, direct, environment)
     if not same:
         print(f"{server.name}: the answers through the gateway are not the server's own")
     well = told(server, place, store, answers) and same

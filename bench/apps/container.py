@@ -1,4 +1,7 @@
-"""A container as SageMaker runs them, on Flask: GET /ping, POST /invocations; `gunicorn container:app`."""
+"""A container as SageMaker runs them, on Flask: GET /ping, POST /invocations; `gunicorn container:app`.
+
+It is asked by the name of an endpoint too, as SageMaker's own door is.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ def ping() -> Response:
 
 
 @app.post("/invocations")
+@app.post("/endpoints/churn/invocations")
 def invocations() -> Response:
     if request.mimetype == "text/csv":
         found = scores([line.split(",") for line in request.get_data(as_text=True).splitlines()])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import reduce
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -109,13 +110,18 @@ def put_counters(
 
 def stored_counters(store: ObjectStore, endpoint: str, variant: str, window: Window) -> Counters:
     """What all writers counted in the hours that the window touches."""
-    total = Counters()
+    return reduce(Counters.merge, stored_by_hour(store, endpoint, variant, window).values(), Counters())
+
+
+def stored_by_hour(store: ObjectStore, endpoint: str, variant: str, window: Window) -> dict[datetime, Counters]:
+    """The same for each of these hours in which a writer counted something. Raises Corrupt."""
+    found: dict[datetime, Counters] = {}
     for hour in window.hours():
         for entry in store.list(f"{counters_prefix(endpoint, variant)}{hour:%Y/%m/%d/%H}/"):
             if entry.size == 0:  # what a power cut left
                 continue
             try:
-                total = total.merge(Counters.decode(store.get(entry.key)))
+                found[hour] = found.get(hour, Counters()).merge(Counters.decode(store.get(entry.key)))
             except Corrupt as why:
                 raise Corrupt(f"object {entry.key!r}: {why}") from why
-    return total
+    return found

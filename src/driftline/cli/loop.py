@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 from driftline.cli.console import WindowText, as_json, finish, progress, say, show_json, show_line, show_table
 
 if TYPE_CHECKING:
+    from driftline.assemble import App
     from driftline.catalog.declared import Difference
     from driftline.catalog.ledger import Run
     from driftline.windows import Window
@@ -126,8 +128,10 @@ def run(monitor: str, window: Window | None, again: bool, as_json: bool) -> None
     with opened() as app, progress(monitor) as bar:
         done = run_window(app.site, monitor, window, app.clock(), again=again, progress=bar)
         measured = app.catalog.ledger.measured(done.id)
+        report = _report(app, done)
     if as_json:
-        show_json({**_run(done), "measurements": [_measured(m) for m in measured]})
+        capture = report.get("inputs", {}).get("capture")
+        show_json({**_run(done), "measurements": [_measured(m) for m in measured], "capture": capture})
     else:
         click.echo(f"{monitor} {done.window}: {done.verdict or done.status}")
         if done.reason:
@@ -136,11 +140,27 @@ def run(monitor: str, window: Window | None, again: bool, as_json: bool) -> None
         rows = [(m.measurement.metric, m.measurement.column or "(all)", _value(m.measurement)) for m in told]
         if rows:
             show_table(None, ("violated", "column", "value and interval"), rows)
+        for note in report.get("notes", ()):
+            say(f"note: {note}")
         if done.report:
             click.echo(f"report: {app.store.location(done.report + 'report.json')}")
     if done.verdict is None:
         sys.exit(1)
     finish(done.verdict.value)
+
+
+def _report(app: App, done: Run) -> dict[str, Any]:
+    """The report of the run as far as it is there; it may have expired."""
+    import msgspec
+
+    from driftline.errors import NotFound
+
+    if done.report is None:
+        return {}
+    with suppress(NotFound):
+        found: dict[str, Any] = msgspec.json.decode(app.store.get(f"{done.report}report.json"))
+        return found
+    return {}
 
 
 def _value(measurement: Any) -> str:

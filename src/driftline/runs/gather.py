@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from driftline.capture.counters import stored_counters
 from driftline.capture.layout import captured_prefix, label_prefix
 from driftline.dataset.compact import decode_cached, decode_labels_cached
 from driftline.dataset.dataset import Answers, Captured, Dataset, Decoded, Intake, Join, Progress, Table
@@ -18,6 +17,7 @@ from driftline.objects.mirror import MIRROR
 from driftline.objects.store import Entry, ObjectStore
 from driftline.runs.baseline import Baseline
 from driftline.runs.fetched import captured
+from driftline.runs.losses import NOT_KNOWN, Losses, losses
 from driftline.runs.report import Inputs
 from driftline.windows import Due, Schedule, Window
 from driftline.wire import EndpointSpec, MonitorSpec
@@ -105,7 +105,7 @@ def gather(
         predictions=predictions,
         labels=labels,
         window=due.window,
-        lost=_lost(job, due.window, store),
+        losses=_losses(job, due.window, store),
         fingerprint=_fingerprint(dataset, found, cache),
     )
     return Gathered(dataset, inputs)
@@ -138,14 +138,10 @@ def _labels(job: Job, found: Listing, store: ObjectStore, cache: Path, progress:
     return decode_labels_cached(cache, paths, path=job.endpoint.label_path, progress=progress)
 
 
-def _lost(job: Job, window: Window, store: ObjectStore) -> dict[str, int]:
-    if job.endpoint.capture is not None:
-        return {}
-    counters = stored_counters(store, job.spec.endpoint, job.endpoint.variant, window)
-    lost = dict(counters.dropped)
-    if counters.pending > 0:
-        lost["never written: the process ended, or is still at it"] = counters.pending
-    return lost
+def _losses(job: Job, window: Window, store: ObjectStore) -> Losses:
+    if job.endpoint.capture is not None:  # of what others captured
+        return NOT_KNOWN
+    return losses(store, job.spec.endpoint, job.endpoint.variant, window)
 
 
 def _fingerprint(dataset: Dataset, found: Listing, cache: Path) -> str:

@@ -25,6 +25,7 @@ from driftline.dialects.sagemaker_files import (
 )
 from driftline.monitors.model_quality import ModelQuality
 from driftline.runs.evaluate import Outcome, Question
+from driftline.runs.losses import NOT_KNOWN, Losses
 from driftline.windows import Window
 
 VERSION = 0
@@ -46,8 +47,8 @@ class Inputs:
     predictions: Decoded
     labels: Decoded | None = None
     window: Window | None = None
-    lost: Mapping[str, int] | None = None
-    """What capture itself says it dropped, by reason."""
+    losses: Losses = NOT_KNOWN
+    """What capture itself says that it lost."""
     fingerprint: str | None = None
     """Of the inputs: the revision of the run."""
 
@@ -105,7 +106,7 @@ def _report(outcome: Outcome, question: Question, inputs: Inputs, about: About, 
         "revision": inputs.fingerprint,
         "verdict": outcome.verdict.value,
         "reason": outcome.reason,
-        "notes": list(outcome.notes),
+        "notes": [*outcome.notes, *filter(None, [inputs.losses.note])],
         "mode": outcome.mode.value,
         "constraints": counts,
         "false_alarms": {
@@ -140,7 +141,8 @@ def inputs_told(inputs: Inputs, coverage: Coverage | None) -> dict[str, Any]:
         "predictions": _intake(inputs.predictions.intake),
         "labels": None if inputs.labels is None else _intake(inputs.labels.intake),
         "coverage": _coverage(coverage),
-        "lost_by_capture": dict(inputs.lost or {}),
+        "lost_by_capture": inputs.losses.by_reason,
+        "capture": inputs.losses.told(),
     }
 
 

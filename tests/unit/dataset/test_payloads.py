@@ -104,6 +104,13 @@ def test_what_guessing_gets_wrong_can_be_declared(take: Any, capture: Capture, r
     assert [list(row.values()) for row in found] == [[0.5, 1, 2]]
 
 
+def test_csv_with_a_line_of_names_is_declared_and_has_its_names(take: Any, capture: Capture, rows: Rows) -> None:
+    line = capture("age,plan\n34,basic\n61,", '{"predictions": [1, 0]}', encodings=("CSV", "JSON"))
+    assert take(line).intake.reasons == {"input and output have different numbers of rows": 1}
+    found = rows(take(line, shapes={"input": "headed"}))
+    assert [(row["age"], row["plan"]) for row in found] == [(34, "basic"), (61, None)]
+
+
 def test_an_empty_body_and_a_binary_tensor_say_what_they_are(take: Any, capture: Capture) -> None:
     empty = capture("", "[1]", encodings=("JSON", "JSON"), event_id="e0")
     tensor = '{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "parameters": {"binary_data_size": 4}}]}'

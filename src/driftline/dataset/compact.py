@@ -7,10 +7,11 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
-from datetime import timedelta
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from driftline.dataset.decode import decode
 from driftline.dataset.decode_labels import decode_labels, joined_labels
 from driftline.dataset.fingerprint import labels_fingerprint, source_fingerprint
 from driftline.dataset.hours import NotByHour, decode_hours, joined
+from driftline.dataset.nonresponse import knows_times, weighed
 from driftline.errors import Corrupt
 from driftline.objects.mirror import MIRROR
 from driftline.objects.mirror import pruned as prune_mirror
@@ -61,6 +63,24 @@ def decode_cached(
     return _cached(cache / source_fingerprint(source, answers, label), fresh, source.paths)
 
 
+def weighed_cached(cache: Path, decoded: Decoded, kept: Mapping[datetime, float], sources: Sequence[Path]) -> Decoded:
+    """The rows with the weight of those that capture lost of their hour; without losses, as they are.
+
+    Args:
+        kept: by hour, the share of its chosen requests that was not lost.
+        sources: the files that all this was decoded from.
+    """
+    if not kept or not knows_times(decoded.table):
+        return decoded
+    found: list[Path] = []
+    for path in decoded.table.paths:
+        told = repr((str(path), sorted((hour.isoformat(), share) for hour, share in kept.items())))
+        folder = cache / f"w{hashlib.sha256(told.encode(errors='surrogateescape')).hexdigest()[:32]}"
+        fresh = partial(weighed, path, decoded.table.columns, kept)
+        found += _cached(folder, fresh, sources).table.paths
+    return replace(decoded, table=replace(decoded.table, paths=tuple(found)))
+
+
 def decode_labels_cached(
     cache: Path, paths: tuple[Path, ...], *, path: str | None = None, progress: Progress | None = None
 ) -> Decoded:
@@ -90,18 +110,18 @@ def _cached(folder: Path, fresh: Callable[[Path], Decoded], sources: Sequence[Pa
         return known
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside its place, so that the renaming stays within one file system.
-    partial = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
+    begun = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     try:
-        _save(fresh(partial), partial, sources)
+        _save(fresh(begun), begun, sources)
         try:
-            partial.rename(folder)
+            begun.rename(folder)
         except OSError:
             # Another process was faster, and its result is as good; a folder without an account is what a crash left.
             if _known(folder) is None:
                 shutil.rmtree(folder, ignore_errors=True)
-                partial.rename(folder)
+                begun.rename(folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(begun, ignore_errors=True)
     return _load(folder)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from driftline.capture.layout import captured_prefix, label_prefix
-from driftline.dataset.compact import decode_cached, decode_labels_cached
+from driftline.dataset.compact import decode_cached, decode_labels_cached, weighed_cached
 from driftline.dataset.dataset import Answers, Captured, Dataset, Decoded, Intake, Join, Progress, Table
 from driftline.dataset.fingerprint import content_fingerprint
 from driftline.objects.mirror import MIRROR
@@ -98,21 +98,28 @@ def gather(
     job: Job, due: Due, found: Listing, store: ObjectStore, cache: Path, progress: Progress | None = None
 ) -> Gathered:
     """Decode what the listing names (once: the same objects are read from the cache the next time)."""
-    predictions = _predictions(job, due.window, found, store, cache, progress)
+    lost = _losses(job, due.window, store)
+    predictions = _predictions(job, due.window, found, store, cache, lost.kept, progress)
     labels = _labels(job, found, store, cache, progress) if job.needs_labels else None
     dataset: Dataset = predictions.table if labels is None else Join(predictions.table, labels.table)
     inputs = Inputs(
         predictions=predictions,
         labels=labels,
         window=due.window,
-        losses=_losses(job, due.window, store),
+        losses=lost,
         fingerprint=_fingerprint(dataset, found, cache),
     )
     return Gathered(dataset, inputs)
 
 
 def _predictions(
-    job: Job, window: Window, found: Listing, store: ObjectStore, cache: Path, progress: Progress | None
+    job: Job,
+    window: Window,
+    found: Listing,
+    store: ObjectStore,
+    cache: Path,
+    kept: Mapping[datetime, float],
+    progress: Progress | None,
 ) -> Decoded:
     if not found.captured:
         return Decoded(Table((), (), 0), Intake())
@@ -130,7 +137,8 @@ def _predictions(
         answers = Answers(job.endpoint.prediction, job.endpoint.probability, job.endpoint.threshold)
         # Only the answers count here: a payload that cannot be read must not take its prediction with it.
         source = replace(source, sides=None, names=None)
-    return decode_cached(cache, source, answers=answers, progress=progress)
+    decoded = decode_cached(cache, source, answers=answers, progress=progress)
+    return weighed_cached(cache, decoded, kept, source.paths)
 
 
 def _labels(job: Job, found: Listing, store: ObjectStore, cache: Path, progress: Progress | None) -> Decoded:

@@ -183,6 +183,8 @@ class _Reader(Reader):
         for key in ("endpoint", "variant"):
             self.meant((key,), lambda key=key: name(key, getattr(spec, key)))
         self.numbers(spec)
+        if spec.paths == ():
+            self.fail(("paths",), "there is none in it; name one, or leave the key out")
         if spec.paths is not None:
             self.meant(("paths",), lambda: Routes(spec.paths or ()))
         store = read_settings(environ).objects if spec.store is None else self.absolute(spec.store, ("store",))

@@ -29,7 +29,7 @@ def captured(
     custom_attributes: Sequence[str] = (),
     endpoint: str | None = None,
     variant: str | None = None,
-    max_body_bytes: int = 6 << 20,
+    max_body_bytes: int | None = None,
     errors: bool = True,
 ) -> Callable[[FunctionT], FunctionT]:
     """Captures every call of the function that is decorated, with what it returns, yields or raises.
@@ -49,7 +49,8 @@ def captured(
             `driftline.capture.values.body_of`.
         custom_attributes: kept with every record.
         endpoint, variant: which one is asked; default: the capture's own.
-        max_body_bytes: of a longer body only so much is kept, and the record is marked as truncated.
+        max_body_bytes: of a longer body only so much is kept, and the record is marked as truncated; default: as the
+            capture's config says, else 6 MiB.
         errors: whether calls that raise are captured (with status 500) that no sampling rule for errors matches.
     """
     from driftline.capture.values import body_of  # slow to import: only who decorates pays for it

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from driftline.capture.client import Capture
-from driftline.capture.routes import PREDICTIONS, Paths, watching
+from driftline.capture.routes import Paths, watching
 from driftline.capture.tap import CUSTOM_ATTRIBUTES, EVENT_ID, INFERENCE_ID, INVOKED_VARIANT, Tap, Tapping
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ class CaptureWSGIMiddleware:
 
     Args:
         paths: templates of the paths that are captured, as `Routes` reads them, or a function that is asked with the
-            environment of the request and says whether it is a prediction, or by an `Asked` whose.
-        max_body_bytes: of a longer body only so much is kept, and the record is marked as truncated.
+            environment of the request and says whether it is a prediction, or by an `Asked` whose; default: those of
+            the capture's config, else `PREDICTIONS`.
+        max_body_bytes: of a longer body only so much is kept, and the record is marked as truncated; default: as the
+            capture's config says, else 6 MiB.
         errors: whether errors are captured that no sampling rule for errors matches.
         metrics_path: where GET gives the counters of the process that answers to Prometheus; None: nowhere.
     """
@@ -44,15 +46,15 @@ class CaptureWSGIMiddleware:
         self,
         app: WSGIApplication,
         capture: Capture,
-        paths: Paths[WSGIEnvironment] = PREDICTIONS,
-        max_body_bytes: int = 6 << 20,
+        paths: Paths[WSGIEnvironment] | None = None,
+        max_body_bytes: int | None = None,
         *,
         errors: bool = True,
         metrics_path: str | None = None,
     ) -> None:
         self._app = app
         self._tapping = Tapping(capture, max_body_bytes, errors=errors)
-        self._asked = watching(paths)
+        self._asked = watching(capture.paths if paths is None else paths)
         self._metrics_path = metrics_path
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -9,7 +9,7 @@ import click
 import msgspec
 import pytest
 
-from driftline.capture import Capture, CaptureMiddleware, Rule, Sampling, Spool
+from driftline.capture import Capture, CaptureMiddleware, CaptureWSGIMiddleware, Rule, Sampling, Spool
 from driftline.capture.config import (
     ConfigSpec,
     GatewaySpec,
@@ -110,10 +110,11 @@ def test_taps_take_their_paths_and_the_longest_body_from_the_file(
 ) -> None:
     monkeypatch.setenv("KEY", ENVIRON["KEY"])
     with Capture.from_config(written(tmp_path, WHOLE)) as capture:
-        middleware: Any = CaptureMiddleware(None, capture)  # type: ignore[arg-type]
-    assert middleware._tapping.max_body_bytes == 1000
-    assert middleware._asked({}, "/v2/models/churn/infer") == ("churn", None)
-    assert middleware._asked({}, "/predict") is None
+        for kind in (CaptureMiddleware, CaptureWSGIMiddleware):
+            middleware: Any = kind(None, capture)  # type: ignore[arg-type]
+            assert middleware._tapping.max_body_bytes == 1000
+            assert middleware._asked({}, "/v2/models/churn/infer") == ("churn", None)
+            assert middleware._asked({}, "/predict") is None
 
 
 @pytest.mark.parametrize(
@@ -160,6 +161,7 @@ def test_taps_take_their_paths_and_the_longest_body_from_the_file(
         ("version: 1\nendpoint: a\nspool: {free_share: 2}\n", "line 3, spool: spool: most_bytes"),
         ("version: 1\nendpoint: a\nqueue_size: 0\n", "line 3, queue_size: it is 0; it must be above 0"),
         ("version: 1\nendpoint: a\npaths: [invocations]\n", "line 3, paths: "),
+        ("version: 1\nendpoint: a\npaths: []\n", "line 3, paths: there is none in it"),
         ("version: 1\nendpoint: a\nmax_body_bytes: -1\n", "line 3, max_body_bytes: it is -1"),
         ("version: 1\nendpoint: a\ngateway: {prot: 1}\n", "gateway.prot: unknown key 'prot'; did you mean 'port'?"),
         ("version: 2\nendpoint: a\n", "line 1, version: version 2 is not known"),

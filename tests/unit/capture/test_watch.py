@@ -3,6 +3,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -208,6 +211,45 @@ def test_another_key_is_another_policy(tmp_path: Path, file: Path) -> None:
     assert policy is not None
     assert policy.told()["key"] == Policy([Rule("hash", on="id")], key=b"l" * 32).told()["key"]
     assert "l" * 32 not in str(policy.told())
+
+
+FORKS = textwrap.dedent(
+    """
+    import os, sys, time
+    from driftline.capture import Capture
+
+    capture = Capture.from_config(sys.argv[1])
+    children = []
+    for number in range(2):
+        children.append(os.fork())
+        if not children[-1]:
+            capture.log(sys.argv[2], None, request_content_type="application/json", inference_id=f"before-{number}")
+            assert capture.flush()  # what waits in the queue would come under the new policy
+            print("ready", flush=True)
+            end = time.monotonic() + 30
+            while capture.sampling.most_per_second is None and time.monotonic() < end:
+                time.sleep(0.01)
+            capture.log(sys.argv[2], None, request_content_type="application/json", inference_id=f"after-{number}")
+            os._exit(0 if capture.close() else 1)
+    sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+    """
+)
+
+
+def test_every_worker_of_a_server_that_forks_sees_the_change(tmp_path: Path, file: Path, read_back: ReadBack) -> None:
+    command = [sys.executable, "-c", FORKS, str(file), ASKED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert [parent.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
+        replaced(file, DROP + "sampling: {most_per_second: 1000}\n")
+    assert parent.returncode == 0
+    inputs = {record.inference_id: record.input.data for record in read_back() if record.input is not None}
+    assert inputs == {"before-0": ASKED, "before-1": ASKED, "after-0": '{"x":1}', "after-1": '{"x":1}'}
+    store = Directory(tmp_path / "objects")
+    entries = list(store.list("captured/shop/AllTraffic/_counters/"))
+    told = [json.loads(store.get(entry.key)) for entry in entries]
+    assert sum(one["written"] for one in told) == 4
+    assert {len(one["policies"]) for one in told} >= {2}
 
 
 def test_what_was_in_force_is_known_to_who_finishes_a_dead_process() -> None:

@@ -119,6 +119,7 @@ class _Port:
 async def _listen(handle: Callable[[web.Request], Any], host: str, port: int, *, most: int, drain_s: float) -> _Port:
     application = web.Application(client_max_size=64 << 20)
     application.on_response_prepare.append(as_given)
+    application.router.add_route("*", "/{path:.*}", handle)  # found at once; the middleware is for what is no path
     application.middlewares.append(_all(handle))
     runner = web.AppRunner(
         application,

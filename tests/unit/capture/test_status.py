@@ -24,7 +24,8 @@ from driftline.capture.tallies import Place
 from driftline.cli import main
 from driftline.errors import Corrupt, Unavailable
 from driftline.objects.directory import Directory
-from driftline.objects.store import Entry
+from driftline.objects.places import store_at
+from driftline.objects.store import Entry, ObjectStore
 
 from .conftest import Clock
 
@@ -127,6 +128,23 @@ def test_what_a_killed_process_left_is_known_until_the_next_one_has_finished_it(
     assert told(objects)["endpoints"][1]["pending"] == 0
 
 
+def test_what_is_damaged_in_a_spool_hides_nothing_else(store: Directory, clock: Clock, spool_root: Path) -> None:
+    with Capture("flights", store, clock=clock) as capture:
+        capture.log("1", "0")
+        until(lambda: [lane.waiting_files for lane in status(store, clock.at).endpoints] == [1])
+        (living,) = [path for spool in spool_root.iterdir() for path in spool.iterdir()]
+        dead = living.parent / "0f"
+        dead.mkdir()
+        for name in ("lock", "journal", "state.json", "in_force.json", "00000001.segment", "00000002.segment"):
+            (dead / name).write_bytes(b"" if name == "lock" else b"\xff{[\n" * 3)
+        found = status(store, clock.at)
+    assert found.endpoints[0].seen == 1
+    assert sorted((each.alive, each.pid is None, each.waiting_files) for each in found.processes) == [
+        (False, True, 0),
+        (True, False, 1),
+    ]
+
+
 def test_a_store_that_is_away_leaves_what_this_machine_knows(tmp_path: Path, clock: Clock) -> None:
     store = Away(tmp_path / "objects")
     with Capture("flights", store, clock=clock) as capture:
@@ -141,14 +159,18 @@ def test_a_store_that_is_away_leaves_what_this_machine_knows(tmp_path: Path, clo
 
 
 def counted(
-    store: Directory, hour: datetime, writer: str, counters: Counters, sampling: Sampling, since: datetime
+    store: ObjectStore, hour: datetime, writer: str, counters: Counters, sampling: Sampling, since: datetime
 ) -> None:
     in_force = InForce()
     in_force.samples(since, sampling)
     put_counters(store, Place("flights", "AllTraffic", hour), writer, in_force, counters)
 
 
-def test_counters_of_all_writers_and_hours_are_added_up(store: Directory) -> None:
+@pytest.mark.parametrize("where", ["directory", "s3"])
+def test_counters_of_all_writers_and_hours_are_added_up(
+    where: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    store = store_at(tmp_path if where == "directory" else request.getfixturevalue("s3"))
     for writer, rate in (("one", 1.0), ("two", 0.5), ("three", 0.5)):
         for hour in range(4):
             lost = {"queue full": hour, "disk full": 1} if writer == "one" else {}

@@ -300,11 +300,10 @@ class Capture:
 
     def metrics(self, labels: Mapping[str, str] | None = None) -> str:
         """The counters of every endpoint and variant and what is in force, for Prometheus; with `labels` on all."""
-        from driftline.capture.metrics import counted, exposition, in_force
+        from driftline.capture.metrics import counted, exposition, in_force, waiting
 
-        watched = None if self._to.watch is None else self._to.watch.trouble is None
-        told = [*counted(self._buffer.tallies.totals()), *in_force(self._sampler.in_force(), watched)]
-        return exposition(told, labels)
+        now = in_force(self._sampler.in_force(), self._to.watch)
+        return exposition([*counted(self._buffer.tallies.totals()), *waiting(self._writer), *now], labels)
 
     def hurry(self) -> None:
         """Look at once whether the file that declares this capture has changed, not within a second or two."""

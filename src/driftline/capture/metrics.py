@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from driftline.capture.counters import Counters
+    from driftline.capture.watch import Watch
+    from driftline.capture.writer import Writer
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -54,12 +56,29 @@ def counted(totals: Mapping[tuple[str, str], Counters]) -> list[Family]:
     ]
 
 
-def in_force(shares: Iterable[tuple[str, float]], config: bool | None) -> list[Family]:
+def waiting(writer: Writer | None) -> list[Family]:
+    """What the writer of this process holds; None: it has not begun."""
+    if writer is None:
+        return []
+    lags = [({"endpoint": endpoint, "variant": variant}, lag) for (endpoint, variant), lag in writer.lags().items()]
+    room = writer.room
+    spooled: list[tuple[Mapping[str, str], float]] = [] if room is None else [({}, room.used)]
+    paused: list[tuple[Mapping[str, str], float]] = [] if room is None else [({}, int(room.full))]
+    failures: list[tuple[Mapping[str, str], float]] = [({}, writer.outbox.failures)]
+    return [
+        Family("driftline_capture_lag_seconds", "gauge", "Age of the oldest file that is not in the store.", lags),
+        Family("driftline_capture_spool_bytes", "gauge", "Held in the spool by all its processes.", spooled),
+        Family("driftline_capture_paused", "gauge", "Whether the disk of the spool is too full.", paused),
+        Family("driftline_capture_failures_total", "counter", "Failures that nobody foresaw.", failures),
+    ]
+
+
+def in_force(shares: Iterable[tuple[str, float]], watch: Watch | None) -> list[Family]:
     """The shares by rule, and whether the config as it stands in its file is in force; None: there is no file."""
     told = "Share of the requests captured now, by rule."
     by_rule = [({"rule": rule}, share) for rule, share in shares]
     of_file = "Whether the config file as it is now is in force."
-    known: list[tuple[Mapping[str, str], float]] = [] if config is None else [({}, int(config))]
+    known: list[tuple[Mapping[str, str], float]] = [] if watch is None else [({}, int(watch.trouble is None))]
     return [
         Family("driftline_capture_sampling_probability", "gauge", told, by_rule),
         Family("driftline_capture_config_in_force", "gauge", of_file, known),

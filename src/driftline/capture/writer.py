@@ -124,6 +124,14 @@ class Writer:
         """Whether the thread runs."""
         return self._thread is not None and self._thread.is_alive()
 
+    def lags(self) -> dict[tuple[str, str], float]:
+        """How long the oldest records of each endpoint and variant have been on their way to the store, in seconds."""
+        now_s, lags = time.monotonic(), dict.fromkeys(self._buffer.tallies.totals(), 0.0)
+        for segment in (*self.outbox.waiting(), *list(self._open.values())):
+            lane = segment.place[:2]
+            lags[lane] = max(lags.get(lane, 0.0), now_s - segment.opened_s)
+        return lags
+
     def _run(self) -> None:
         self.open()
         order: Order | None = None

@@ -6,7 +6,7 @@ from driftline.capture import Capture, Rule, Sampling
 from driftline.capture.metrics import Family, exposition
 from driftline.objects.directory import Directory
 
-from .conftest import Clock
+from .conftest import Clock, Gated
 
 _LINE = re.compile(r'[a-z_]+(\{([a-z]+="([^"\\\n]|\\["\\n])*",?)*\})? -?[0-9.e+]+')
 
@@ -32,6 +32,25 @@ def test_every_endpoint_and_variant_has_its_own_numbers(store: Directory, clock:
     ]
     assert 'driftline_capture_written_total{endpoint="prices",variant="canary"} 1' in text
     assert 'driftline_capture_pending{endpoint="prices",variant="canary"} 0' in text
+
+
+def test_what_waits_for_the_store_is_told(gated: Gated, clock: Clock) -> None:
+    with Capture("flights", gated, clock=clock) as capture:
+        assert "driftline_capture_lag" not in capture.metrics()
+        capture.log("1", "0")
+        capture.flush(0.2)
+        text = capture.metrics()
+        gated.gate.set()
+        assert capture.flush()
+        after = capture.metrics()
+    (lag,) = sample(text, "driftline_capture_lag_seconds{")
+    assert lag.startswith('driftline_capture_lag_seconds{endpoint="flights",variant="AllTraffic"} ')
+    assert 0.0 < float(lag.split()[-1]) < 60.0
+    (held,) = sample(text, "driftline_capture_spool_bytes ")
+    assert int(held.split()[-1]) > 0
+    assert sample(text, "driftline_capture_paused ") == ["driftline_capture_paused 0"]
+    assert sample(text, "driftline_capture_failures_total ") == ["driftline_capture_failures_total 0"]
+    assert sample(after, "driftline_capture_lag_seconds{")[0].endswith(" 0.0")
 
 
 def test_the_sampling_in_force_is_told_by_rule(store: Directory, clock: Clock) -> None:

@@ -6,11 +6,14 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from driftline.errors import InputError
 
 Json: TypeAlias = dict[str, Any]
+
+MOST: Final = 1 << 40
+"""The highest count a file may tell: no dataset has a trillion rows, and sums of weights stay within 64 bits."""
 
 NOT_A_NUMBER = "NaN"
 """Model Monitor writes a number that it could not compute as this string."""
@@ -122,10 +125,10 @@ class Place:
         return x
 
     def count(self) -> int:
-        """This whole number, zero or more (`3.0` counts as one)."""
+        """This whole number, zero to `MOST` (`3.0` counts as one)."""
         x = self.number(low=0.0)
-        if x != int(x):
-            self.fail("a whole number")
+        if x != int(x) or x > MOST:
+            self.fail(f"a whole number of at most {MOST}")
         return int(x)
 
     def text(self) -> str:

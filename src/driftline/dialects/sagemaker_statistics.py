@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from driftline.dialects.sagemaker_constraints import DataConstraints, Feature, MonitoringConfig, kind_at
-from driftline.dialects.sagemaker_json import Json, Place, parse, render
+from driftline.dialects.sagemaker_json import MOST, Json, Place, parse, render
 from driftline.errors import InputError, Undefined
 from driftline.kernels.reference import UNIT
 from driftline.monitors.domain import domain_of
@@ -295,4 +295,6 @@ def _values(part: Place) -> FrequentState | None:
     for bucket in buckets.items():
         value, n = bucket.need("value").text(), bucket.need("count").count()
         counts[value] = counts[value] + _count(n) if value in counts else _count(n)
+        if counts[value].n > MOST:
+            bucket.need("count").fail(f"at most {MOST} rows together with the earlier buckets of {value!r}")
     return FrequentState(values=Counted.of(counts))

@@ -4,7 +4,8 @@ import contextlib
 import json
 from typing import Any
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from driftline.constraints import Mode
@@ -83,9 +84,17 @@ def changed(document: Any, path: tuple[Any, ...], value: Any) -> bytes:
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(paths(STATISTICS)[1:]), ANYTHING)
+@example(("features", 1, "string_statistics", "distribution", "categorical", "buckets", 0, "count"), 1e300)
 def test_broken_statistics_are_read_or_refused_but_never_crash(path: tuple[Any, ...], value: Any) -> None:
     with contextlib.suppress(InputError):
         write_statistics(read_statistics(changed(STATISTICS, path, value)))
+
+
+def test_the_rows_of_a_category_over_all_its_buckets_are_at_most_what_sums_can_hold() -> None:
+    buckets = [{"value": "free", "count": 2.0**40}, {"value": "free", "count": 1.0}]
+    path = ("features", 1, "string_statistics", "distribution", "categorical", "buckets")
+    with pytest.raises(InputError, match=r"buckets\[1\].count is 1.0, but must be at most 1099511627776 rows together"):
+        read_statistics(changed(STATISTICS, path, buckets))
 
 
 @settings(max_examples=200, deadline=None)

@@ -49,6 +49,25 @@ def wide(rows: int, columns: int, group: int = 100_000) -> Path:
     return _written(path, partial(_wide_chunk, columns), list(zip(range(9000, 10**6), sizes, strict=False)))
 
 
+def one_group(rows: int) -> Path:
+    """Five of the 20 columns, one of each kind, in one row group of so many rows."""
+    path = DATA / f"one_group_{rows}.parquet"
+    if path.exists():
+        return path
+    import duckdb
+
+    parts = ", ".join(f"'{tabular(10_000_000, part=part)}'" for part in range(-(-rows // 10_000_000)))
+    half = path.with_suffix(".half")
+    with duckdb.connect() as connection:
+        connection.execute("SET preserve_insertion_order = true")
+        connection.execute(
+            f"COPY (SELECT f01, f03, i03, c01, c02 FROM read_parquet([{parts}]) LIMIT {rows}) "
+            f"TO '{half}' (ROW_GROUP_SIZE {rows})"
+        )
+    assert pq.read_metadata(half).num_row_groups == 1
+    return half.rename(path)
+
+
 def many_files(rows: int, files: int) -> tuple[Path, ...]:
     """The rows of one chunk in so many files."""
     folder = DATA / f"files_{rows}_{files}"

@@ -41,8 +41,13 @@ def peers(tasks, path):
 
 def scaling(axes, path):
     """Seconds over size, one panel per axis; `axes` is {axis: {contender: [[size, seconds], ...]}}."""
-    figure, panels = plt.subplots(1, len(axes), figsize=(2.8 * len(axes), 3.4), sharey=True)
-    for panel, (axis, lines) in zip(panels, axes.items(), strict=True):
+    across = min(4, len(axes))
+    down = -(-len(axes) // across)
+    figure, grid = plt.subplots(down, across, figsize=(2.8 * across, 3.2 * down), sharey=True, squeeze=False)
+    panels = grid.flatten()
+    for panel in panels[len(axes) :]:
+        panel.set_visible(False)
+    for panel, (axis, lines) in zip(panels, axes.items(), strict=False):
         for name, points in lines.items():
             colour = OURS if name == "Driftline" else LIMIT
             panel.plot(*zip(*points, strict=True), marker="o", markersize=4, color=colour, label=name)
@@ -52,7 +57,8 @@ def scaling(axes, path):
         panel.set_title(axis, fontsize=11, fontweight="bold")
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("seconds")
+    for row in grid:
+        row[0].set_ylabel("seconds")
     panels[0].legend(frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=110)

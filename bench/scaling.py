@@ -1,4 +1,4 @@
-"""What a profile costs as the data grow: in rows, in columns, in files, in distinct strings.
+"""What a profile costs as the data grow: in rows, in columns, in files, in distinct strings, in row groups.
 
     python bench/scaling.py [--quick]
 
@@ -24,10 +24,14 @@ def points(quick: bool) -> Iterator[tuple[str, int, tuple[Path, ...]]]:
         yield "columns", columns, (generate.wide(10_000, columns, group=10_000),)
     for files in (1, 100) if quick else (1, 10, 100, 1_000, 10_000):
         yield "files", files, generate.many_files(10_000 if quick else 100_000, files)
+    for files in (1, 100) if quick else (1, 10, 100, 1_000, 10_000):
+        yield "files of one row", files, generate.many_files(files, files)
     for values in (10, 100_000) if quick else (10, 1_000, 10_000, 100_000, 1_000_000):
         yield "categories", values, (generate.categories(1_000_000, values),)
     for groups in () if quick else (1, 10, 100):
         yield "row groups", groups, (generate.wide(100_000, 200, group=100_000 // groups),)
+    for rows in () if quick else (1_000_000, 10_000_000, 50_000_000):
+        yield "rows of one group", rows, (generate.one_group(rows),)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Keeping numbers in NumPy, where the package was built without a compiler: the same bits as the compiled kernel.
 
-Every batch is sorted, so that equal numbers, and later those of one bucket, lie side by side. How wide buckets are is
-remembered from batch to batch, for it never shrinks.
+While every bucket is one value, batches are sorted, so that equal numbers lie side by side. How wide buckets are is
+remembered from batch to batch, for it never shrinks; once they are wider than a value, their rows are counted unsorted.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Buffer: TypeAlias = object
 """Anything with Python's buffer protocol."""
 
 _MOST: Final = 1 << 17  # numbers that are sorted at once
+_SPAN: Final = 1 << 16  # buckets of a batch, from its least to its greatest, that are counted without sorting
 _PENDING: Final = 16  # times the limit: buckets that wait until they are put together
 
 
@@ -70,8 +71,11 @@ class InNumPy:
         """Take in `length` numbers of a column after the first `offset`."""
         for start in range(offset, offset + length, _MOST):
             block = valid(sort, numbers, validity, start, min(_MOST, offset + length - start)).astype(np.float64)
-            block.sort()
-            self._take_in(block)
+            if self._shift:
+                self._take_in_unsorted(block)
+            else:
+                block.sort()
+                self._take_in(block)
 
     def kept(self) -> Kept:
         """All that was kept."""
@@ -104,18 +108,63 @@ class InNumPy:
         keys = order_keys(negative, positive)
         if len(keys) == 0:
             return
-        least, greatest = numbers_of(keys[[0, -1]]).tolist()
-        self._least = min(self._least, least) if self._others else least
-        self._greatest = max(self._greatest, greatest) if self._others else greatest
-        self._others += len(keys)
+        self._met(len(keys), *numbers_of(keys[[0, -1]]).tolist())
         part = collapse(coarsen(Buckets(0, keys, np.empty(0, np.int64), None), self._shift), self._limit)
         if part.shift:
             self._widen(part.shift)
             for numbers in (negative, positive):
-                first, second = exact_sums(numbers)
-                self._sum += first
-                self._squares += second
+                self._add_up(numbers)
             self._observe(keys)
+        self._wait(part)
+
+    def _take_in_unsorted(self, values: Floats) -> None:
+        """Take in numbers in any order, where buckets are wider than a value."""
+        size = np.abs(values)
+        if not (len(values) and size.min() > 0.0 and size.max() < np.inf):  # NaN is neither
+            self._zeros += int(np.count_nonzero(size == 0.0))
+            self._nans += int(np.count_nonzero(np.isnan(values)))
+            self._positive += int(np.count_nonzero(values == np.inf))
+            self._negative += int(np.count_nonzero(values == -np.inf))
+            values = values[(size > 0.0) & (size < np.inf)]
+        if len(values) == 0:
+            return
+        least, greatest = float(values.min()), float(values.max())
+        self._met(len(values), least, greatest)
+        self._add_up(values)
+        none = values[:0]
+        if least < 0.0 < greatest:
+            for keys in (order_keys(values[values < 0.0], none), order_keys(none, values[values > 0.0])):
+                self._count(keys)
+        else:
+            self._count(order_keys(values, none) if least < 0.0 else order_keys(none, values))
+
+    def _count(self, keys: Keys) -> None:
+        """Take in keys of one sign, in any order: those of the other sign are far away."""
+        for start in range(0, len(keys), SIZE):
+            observe(self._registers, hash_keys(keys[start : start + SIZE]))
+        buckets = keys >> np.uint64(self._shift)
+        least = buckets.min()
+        if int(buckets.max() - least) < _SPAN:
+            counts = np.bincount((buckets - least).view(np.int64))
+            used = np.flatnonzero(counts)
+            self._wait(Buckets(self._shift, used.view(np.uint64) + least, counts[used], None))
+        else:
+            buckets.sort()
+            self._wait(coarsen(Buckets(self._shift, buckets, np.empty(0, np.int64), None), self._shift))
+
+    def _met(self, count: int, least: float, greatest: float) -> None:
+        """So many finite numbers that are not zero came, from `least` to `greatest`."""
+        self._least = min(self._least, least) if self._others else least
+        self._greatest = max(self._greatest, greatest) if self._others else greatest
+        self._others += count
+
+    def _add_up(self, numbers: Floats) -> None:
+        first, second = exact_sums(numbers)
+        self._sum += first
+        self._squares += second
+
+    def _wait(self, part: Buckets) -> None:
+        """Keep the buckets of a batch until there are enough of them to put together."""
         self._parts.append(part)
         self._waiting += len(part.keys)
         if self._waiting > _PENDING * self._limit:

@@ -70,12 +70,11 @@ class InNumPy:
     def add(self, sort: str, numbers: Buffer, validity: Buffer | None, offset: int, length: int) -> None:
         """Take in `length` numbers of a column after the first `offset`."""
         for start in range(offset, offset + length, _MOST):
-            block = valid(sort, numbers, validity, start, min(_MOST, offset + length - start)).astype(np.float64)
+            block = valid(sort, numbers, validity, start, min(_MOST, offset + length - start))
             if self._shift:
-                self._take_in_unsorted(block)
+                self._take_in_unsorted(block.astype(np.float64))
             else:
-                block.sort()
-                self._take_in(block)
+                self._take_in(_ascending(block))
 
     def kept(self) -> Kept:
         """All that was kept."""
@@ -199,6 +198,18 @@ class InNumPy:
             self._widen(whole.shift)
         self._parts, self._waiting = [whole], len(whole.keys)
         return whole
+
+
+def _ascending(block: npt.NDArray[Any]) -> Floats:
+    """The numbers in ascending order, NaN last; integers that are near to each other are counted instead of sorted."""
+    if block.dtype.kind in "iu" and len(block):
+        least, greatest = int(block.min()), int(block.max())
+        if greatest - least < _SPAN and max(abs(least), abs(greatest)) < 1 << 53:
+            counts = np.bincount(block.astype(np.int64) - least)
+            return np.repeat(np.arange(least, greatest + 1, dtype=np.float64), counts)
+    ascending: Floats = block.astype(np.float64)
+    ascending.sort()
+    return ascending
 
 
 def valid(sort: str, numbers: Buffer, validity: Buffer | None, offset: int, length: int) -> npt.NDArray[Any]:

@@ -6,6 +6,7 @@ the same rows gives the same integer. A compiled kernel may replace this module 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from math import frexp, ldexp
 from typing import Final, NamedTuple, TypeAlias
@@ -232,10 +233,7 @@ def collapse(buckets: Buckets, limit: int) -> Buckets:
     if len(keys) == 0:
         return buckets
     gaps = keys[1:] ^ keys[:-1]
-    drop = 0
-    if np.count_nonzero(gaps) >= limit:
-        at = len(gaps) - limit
-        drop = int(np.partition(gaps, at)[at]).bit_length()
+    drop = bisect_left(range(64), True, key=lambda bits: bool(np.count_nonzero(gaps >= np.uint64(1 << bits)) < limit))
     return coarsen(buckets, buckets.shift + drop, gaps)
 
 

@@ -38,6 +38,19 @@ def hash_strings(data: Bytes, offsets: Ints) -> Keys:
     return mixed(hashes)
 
 
+def prefixes(data: Bytes, offsets: Ints) -> npt.NDArray[np.uint64]:
+    """The first two little-endian words of each text, filled with zeros; shape (2, n)."""
+    found = np.empty((2, len(offsets) - 1), np.uint64)
+    for start in range(0, found.shape[1], _TOGETHER):
+        at = offsets[start : start + _TOGETHER + 1]
+        own, begins, lengths = data[at[0] : at[-1]], at[:-1] - at[0], np.diff(at)
+        anywhere = _words(np.append(own, np.zeros(8, np.uint8)))
+        for place, words in enumerate(found[:, start : start + _TOGETHER]):
+            words[:] = anywhere[np.minimum(begins + 8 * place, len(own))]
+            words &= _MASKS[np.clip(lengths - 8 * place, 0, 8)]
+    return found
+
+
 def _polynomials(data: Bytes, begins: Ints, lengths: Ints) -> Keys:
     anywhere = _words(data)
     powers = _powers(_SHORT)

@@ -878,6 +878,98 @@ static inline uint64_t no_number(uint64_t word) {
     return (((word << 1) & differs) | word) & (0x80 * each);
 }
 
+/* -- frequent texts --------------------------------------------------------------------------------------------- */
+
+/* The table of driftline/kernels/heavy.py. Keys of a cell wait until there are STACK; then their bits are added as a
+ * processor adds, in one word for each digit of the counts, and now and then the digits are added to the counters. */
+#define TABLE_ROWS 2
+#define BUCKETS 128
+#define KEY 3      /* words of a key */
+#define BITS 160   /* of them, those that are used */
+#define SKETCH_ROWS 3
+#define SKETCH_WIDTH 1024
+#define CELLS (TABLE_ROWS * BUCKETS)
+#define TABLE (CELLS * (1 + BITS) + SKETCH_ROWS * SKETCH_WIDTH)
+#define STACK 8
+#define DIGITS 16
+
+typedef struct {
+    uint64_t waiting[STACK][KEY + 1], digits[DIGITS][KEY + 1];
+    uint32_t rows; /* since the digits were added to the counters, those that wait among them */
+} Cell;
+
+static void add_digits(Cell *cell, int64_t *counters) {
+    counters[0] += cell->rows;
+    for (int digit = 0; digit < DIGITS && cell->rows >> digit; digit++)
+        for (int word = 0; word < KEY; word++) {
+            const uint64_t bits = cell->digits[digit][word];
+            int64_t *own = counters + 1 + 64 * word;
+            if (bits)
+                for (int bit = 0; bit < (word < KEY - 1 ? 64 : BITS - 64 * (KEY - 1)); bit++)
+                    own[bit] += (int64_t)((bits >> bit) & 1) << digit;
+        }
+    memset(cell->digits, 0, sizeof cell->digits);
+    cell->rows = 0;
+}
+
+/* The sum of three bits, for 64 of them at once; gives the higher digit. */
+static inline uint64_t carried(uint64_t *sum, uint64_t one, uint64_t other) {
+    const uint64_t either = *sum ^ one, carry = (*sum & one) | (either & other);
+    *sum = either ^ other;
+    return carry;
+}
+
+static void add_stack(Cell *cell) {
+    for (int word = 0; word < KEY; word++) {
+        uint64_t keys[STACK], digit[3], two[2], four[2];
+        for (int i = 0; i < STACK; i++) keys[i] = cell->waiting[i][word];
+        for (int i = 0; i < 3; i++) digit[i] = cell->digits[i][word];
+        for (int half = 0; half < 2; half++) {
+            for (int pair = 0; pair < 2; pair++)
+                two[pair] = carried(&digit[0], keys[4 * half + 2 * pair], keys[4 * half + 2 * pair + 1]);
+            four[half] = carried(&digit[1], two[0], two[1]);
+        }
+        uint64_t carry = carried(&digit[2], four[0], four[1]);
+        for (int i = 0; i < 3; i++) cell->digits[i][word] = digit[i];
+        for (int i = 3; carry && i < DIGITS; i++) {
+            const uint64_t before = cell->digits[i][word];
+            cell->digits[i][word] = before ^ carry;
+            carry &= before;
+        }
+    }
+}
+
+static inline void take_in_key(Cell *cells, int64_t *table, uint64_t first, uint64_t second, uint64_t hash) {
+    const uint64_t low = hash & UINT32_MAX, spread = mixed(low + GAMMA);
+    for (int row = 0; row < TABLE_ROWS; row++) {
+        const uint64_t at = (uint64_t)row * BUCKETS + ((spread >> (57 - 7 * row)) & (BUCKETS - 1));
+        Cell *cell = cells + at;
+        uint64_t *place = cell->waiting[cell->rows++ & (STACK - 1)];
+        place[0] = first;
+        place[1] = second;
+        place[2] = low;
+        if (__builtin_expect((cell->rows & (STACK - 1)) == 0, 0)) {
+            add_stack(cell);
+            if (cell->rows >= (1 << DIGITS) - STACK) add_digits(cell, table + at * (1 + BITS));
+        }
+    }
+    int64_t *sketch = table + CELLS * (1 + BITS);
+    for (int row = 0; row < SKETCH_ROWS; row++) sketch[row * SKETCH_WIDTH + ((spread >> (10 * row)) & (SKETCH_WIDTH - 1))]++;
+}
+
+/* Adds what waits in the cells to the table. */
+static void settle_cells(Cell *cells, int64_t *table) {
+    for (int at = 0; at < CELLS; at++) {
+        Cell *cell = cells + at;
+        const uint32_t waiting = cell->rows & (STACK - 1);
+        if (waiting) {
+            memset(cell->waiting[waiting], 0, sizeof cell->waiting[0] * (STACK - waiting));
+            add_stack(cell);
+        }
+        if (cell->rows) add_digits(cell, table + at * (1 + BITS));
+    }
+}
+
 typedef struct { /* a sample of texts: rows by their spelling, and those that are looked at one by one */
     int64_t kinds[4], chosen, numbers;
     int64_t *rows, *numerals;
@@ -891,18 +983,20 @@ typedef struct { /* a sample of texts: rows by their spelling, and those that ar
             if (valid && !((valid[at >> 3] >> (at & 7)) & 1)) continue;                               \
             if (first < 0 || last < first || last > end - data) return -1;                            \
             const int64_t n = last - first;                                                           \
-            int64_t rest = n;                                                                         \
             const uint8_t *text = data + first;                                                       \
-            uint64_t hash = 0, power = 1, letters = 0;                                                \
-            for (const uint8_t *part = text; rest > 0; rest -= 8, part += 8) {                        \
-                uint64_t word = word_at(part, rest, end);                                             \
-                letters |= no_number(word);                                                           \
-                hash += mixed(word ^ GAMMA) * power;                                                  \
+            uint64_t hash = 0, power = 1, letters = 0, words[3] = {0, 0, 0};                          \
+            int word = 0;                                                                             \
+            for (int64_t rest = n; rest > 0; rest -= 8, text += 8) {                                  \
+                words[word] = word_at(text, rest, end);                                               \
+                letters |= no_number(words[word]);                                                    \
+                hash += mixed(words[word] ^ GAMMA) * power;                                           \
                 power *= GAMMA;                                                                       \
+                word += word < 2;                                                                     \
             }                                                                                         \
             hash = mixed(hash + (uint64_t)n + GAMMA);                                                 \
             observe(registers, hash >> (64 - LOG_REGISTERS), rank_of(hash));                          \
-            int kind = letters && n != 4 && n != 5 ? 0 : spelling(text, n);                           \
+            take_in_key(cells, table, words[0], words[1], hash);                                      \
+            int kind = letters && n != 4 && n != 5 ? 0 : spelling(data + first, n);                   \
             sample->kinds[kind]++;                                                                    \
             if (__builtin_expect(hash < bound, 0)) sample->rows[sample->chosen++] = i;                \
             if (kind == 1 || kind == 2) sample->numerals[sample->numbers++] = i;                      \
@@ -910,38 +1004,43 @@ typedef struct { /* a sample of texts: rows by their spelling, and those that ar
     } while (0)
 
 static int sample_them(int wide, const void *offsets, const uint8_t *data, const uint8_t *end, const uint8_t *valid,
-                       int64_t offset, int64_t length, uint64_t bound, uint8_t *registers, Sample *sample) {
+                       int64_t offset, int64_t length, uint64_t bound, uint8_t *registers, Cell *cells, int64_t *table,
+                       Sample *sample) {
     if (wide) SAMPLE(int64_t);
     else SAMPLE(int32_t);
     return 0;
 }
 
 static PyObject *sample_strings(PyObject *Py_UNUSED(module), PyObject *arguments) {
-    Py_buffer offsets, data, registers, valid = {0};
+    Py_buffer offsets, data, registers, table, valid = {0};
     PyObject *mask, *answer = NULL;
     Sample sample = {0};
+    Cell *cells = NULL;
     long long offset, length, level;
     int sort, failed = 0;
-    if (!PyArg_ParseTuple(arguments, "Cy*OLLLy*w*", &sort, &offsets, &mask, &offset, &length, &level, &data, &registers))
+    if (!PyArg_ParseTuple(arguments, "Cy*OLLLy*w*w*", &sort, &offsets, &mask, &offset, &length, &level, &data, &registers,
+                          &table))
         return NULL;
     if (mask != Py_None && PyObject_GetBuffer(mask, &valid, PyBUF_SIMPLE) < 0) goto done;
     const long long width = sort == 'q' ? 8 : 4;
-    if ((sort != 'q' && sort != 'i') || level < 1 || level > 63 || registers.len != REGISTERS || offset < 0 ||
-        length < 0 || (uintptr_t)offsets.buf % (uintptr_t)width || offset > offsets.len / width - 1 ||
+    if ((sort != 'q' && sort != 'i') || level < 1 || level > 63 || registers.len != REGISTERS ||
+        table.len != TABLE * 8 || (uintptr_t)table.buf % 8 || offset < 0 || length < 0 || (uintptr_t)offsets.buf % (uintptr_t)width || offset > offsets.len / width - 1 ||
         length > offsets.len / width - 1 - offset || (valid.obj && (offset + length + 7) / 8 > valid.len)) {
-        PyErr_SetString(PyExc_ValueError, "not the offsets of so many texts, a level from 1 to 63, and all registers");
+        PyErr_SetString(PyExc_ValueError, "not the offsets of so many texts, a level from 1 to 63, all registers and a table");
         goto done;
     }
     sample.rows = malloc(sizeof(int64_t) * (size_t)(length + 1));
     sample.numerals = malloc(sizeof(int64_t) * (size_t)(length + 1));
-    if (!sample.rows || !sample.numerals) {
+    cells = calloc(CELLS, sizeof(Cell));
+    if (!sample.rows || !sample.numerals || !cells) {
         PyErr_NoMemory();
         goto done;
     }
     const uint8_t *text = data.buf;
     Py_BEGIN_ALLOW_THREADS
     failed = sample_them(sort == 'q', offsets.buf, text, text + data.len, valid.buf, offset, length,
-                         1ULL << (64 - level), registers.buf, &sample) < 0;
+                         1ULL << (64 - level), registers.buf, cells, table.buf, &sample) < 0;
+    settle_cells(cells, table.buf);
     Py_END_ALLOW_THREADS
     if (failed) PyErr_SetString(PyExc_ValueError, "the offsets do not fit the bytes of the texts");
     else
@@ -950,12 +1049,14 @@ static PyObject *sample_strings(PyObject *Py_UNUSED(module), PyObject *arguments
                                (Py_ssize_t)(sample.chosen * 8), (const char *)sample.numerals,
                                (Py_ssize_t)(sample.numbers * 8));
 done:
+    free(cells);
     free(sample.rows);
     free(sample.numerals);
     if (valid.obj) PyBuffer_Release(&valid);
     PyBuffer_Release(&offsets);
     PyBuffer_Release(&data);
     PyBuffer_Release(&registers);
+    PyBuffer_Release(&table);
     return answer;
 }
 
@@ -1034,8 +1135,8 @@ static PyMethodDef functions[] = {
     {"hash_strings", hash_strings, METH_VARARGS,
      "hash_strings(data, offsets)\n\nThe 64-bit hashes of strings, as bytes."},
     {"sample_strings", sample_strings, METH_VARARGS,
-     "sample_strings(sort, offsets, validity, offset, length, level, data, registers)\n\nHow many texts are spelled in "
-     "which way, which rows are of the level, and which are numbers; the hashes of all go into the registers."},
+     "sample_strings(sort, offsets, validity, offset, length, level, data, registers, table)\n\nHow many texts are spelled in "
+     "which way, which rows are of the level, and which are numbers; all go into registers and table."},
     {"spellings", spellings, METH_VARARGS,
      "spellings(data, offsets)\n\nHow strings are spelled, as bytes: 0 string, 1 integral, 2 fractional, 3 boolean."},
     {"registers_of", registers_of, METH_O, "registers_of(hashes)\n\nThe registers of values with these hashes."},

@@ -21,5 +21,6 @@ def sample_strings(
     level: int,
     data: Buffer,
     registers: bytearray,
+    table: Buffer,
     /,
 ) -> tuple[tuple[int, int, int, int], bytes, bytes]: ...

@@ -136,17 +136,18 @@ class Sampled(NamedTuple):
 
 
 def sample_strings(
-    offsets: tuple[str, Buffer, Buffer | None, int, int], level: int, data: Buffer, registers: bytearray
+    offsets: tuple[str, Buffer, Buffer | None, int, int], level: int, data: Buffer, registers: bytearray, table: Ints
 ) -> Sampled:
-    """Look at each text once: its spelling, and its hash, which goes into the registers. Only for the compiled kernel.
+    """Look at each text once: its spelling, and its hash, which goes into registers and table. Only for the compiled kernel.
 
     Args:
         offsets: their sort (i or q), buffer and validity, the first row and the number of rows, as in Arrow's arrays.
         level: from 1 on; the zero bits that the hash of a chosen text starts with.
         data: the bytes of the texts.
         registers: of all texts so far; changed.
+        table: of all texts so far, as `heavy` has it; changed.
     """
-    kinds, rows, numerals = _native.sample_strings(*offsets, level, data, registers)
+    kinds, rows, numerals = _native.sample_strings(*offsets, level, data, registers, table)
     return Sampled(kinds, np.frombuffer(rows, np.int64), np.frombuffer(numerals, np.int64))
 
 

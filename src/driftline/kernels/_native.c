@@ -884,8 +884,7 @@ static inline uint64_t no_number(uint64_t word) {
  * processor adds, in one word for each digit of the counts, and now and then the digits are added to the counters. */
 #define TABLE_ROWS 2
 #define BUCKETS 128
-#define KEY 3      /* words of a key */
-#define BITS 160   /* of them, those that are used */
+#define BITS 160 /* of a key, those that are used */
 #define SKETCH_ROWS 3
 #define SKETCH_WIDTH 1024
 #define CELLS (TABLE_ROWS * BUCKETS)
@@ -893,49 +892,50 @@ static inline uint64_t no_number(uint64_t word) {
 #define STACK 8
 #define DIGITS 16
 
+typedef uint64_t Key __attribute__((vector_size(32), aligned(8)));
+
 typedef struct {
-    uint64_t waiting[STACK][KEY + 1], digits[DIGITS][KEY + 1];
+    Key waiting[STACK], digits[DIGITS];
     uint32_t rows; /* since the digits were added to the counters, those that wait among them */
 } Cell;
 
-static void add_digits(Cell *cell, int64_t *counters) {
-    counters[0] += cell->rows;
-    for (int digit = 0; digit < DIGITS && cell->rows >> digit; digit++)
-        for (int word = 0; word < KEY; word++) {
-            const uint64_t bits = cell->digits[digit][word];
-            int64_t *own = counters + 1 + 64 * word;
-            if (bits)
-                for (int bit = 0; bit < (word < KEY - 1 ? 64 : BITS - 64 * (KEY - 1)); bit++)
-                    own[bit] += (int64_t)((bits >> bit) & 1) << digit;
+DISPATCHED static void add_digits(Cell *cell, int64_t *counters) {
+    int digits = 0;
+    while (digits < DIGITS && cell->rows >> digits) digits++;
+    *counters++ += cell->rows;
+    for (int bit = 0; bit < BITS; bit += 32) {
+        uint32_t sums[32] = {0};
+        for (int digit = 0; digit < digits; digit++) {
+            const uint32_t bits = (uint32_t)(cell->digits[digit][bit / 64] >> (bit % 64));
+            for (int i = 0; i < 32; i++) sums[i] += ((bits >> i) & 1) << digit;
         }
+        for (int i = 0; i < 32; i++) counters[bit + i] += sums[i];
+    }
     memset(cell->digits, 0, sizeof cell->digits);
     cell->rows = 0;
 }
 
-/* The sum of three bits, for 64 of them at once; gives the higher digit. */
-static inline uint64_t carried(uint64_t *sum, uint64_t one, uint64_t other) {
-    const uint64_t either = *sum ^ one, carry = (*sum & one) | (either & other);
-    *sum = either ^ other;
-    return carry;
-}
+/* Adds two bits to a digit, for all bits of keys at once, and gives the higher digit. */
+#define CARRIED(carry, digit, one, other)                           \
+    do {                                                            \
+        const Key either = (digit) ^ (one);                         \
+        carry = ((digit) & (one)) | (either & (other));             \
+        digit = either ^ (other);                                   \
+    } while (0)
 
-static void add_stack(Cell *cell) {
-    for (int word = 0; word < KEY; word++) {
-        uint64_t keys[STACK], digit[3], two[2], four[2];
-        for (int i = 0; i < STACK; i++) keys[i] = cell->waiting[i][word];
-        for (int i = 0; i < 3; i++) digit[i] = cell->digits[i][word];
-        for (int half = 0; half < 2; half++) {
-            for (int pair = 0; pair < 2; pair++)
-                two[pair] = carried(&digit[0], keys[4 * half + 2 * pair], keys[4 * half + 2 * pair + 1]);
-            four[half] = carried(&digit[1], two[0], two[1]);
-        }
-        uint64_t carry = carried(&digit[2], four[0], four[1]);
-        for (int i = 0; i < 3; i++) cell->digits[i][word] = digit[i];
-        for (int i = 3; carry && i < DIGITS; i++) {
-            const uint64_t before = cell->digits[i][word];
-            cell->digits[i][word] = before ^ carry;
-            carry &= before;
-        }
+DISPATCHED static void add_stack(Cell *cell) {
+    const Key *keys = cell->waiting;
+    Key first = cell->digits[0], second = cell->digits[1], third = cell->digits[2], two[4], four[2], carry;
+    for (int pair = 0; pair < 4; pair++) CARRIED(two[pair], first, keys[2 * pair], keys[2 * pair + 1]);
+    for (int half = 0; half < 2; half++) CARRIED(four[half], second, two[2 * half], two[2 * half + 1]);
+    CARRIED(carry, third, four[0], four[1]);
+    cell->digits[0] = first;
+    cell->digits[1] = second;
+    cell->digits[2] = third;
+    for (int i = 3; i < DIGITS && (carry[0] | carry[1] | carry[2]); i++) {
+        const Key before = cell->digits[i];
+        cell->digits[i] = before ^ carry;
+        carry &= before;
     }
 }
 
@@ -944,10 +944,7 @@ static inline void take_in_key(Cell *cells, int64_t *table, uint64_t first, uint
     for (int row = 0; row < TABLE_ROWS; row++) {
         const uint64_t at = (uint64_t)row * BUCKETS + ((spread >> (57 - 7 * row)) & (BUCKETS - 1));
         Cell *cell = cells + at;
-        uint64_t *place = cell->waiting[cell->rows++ & (STACK - 1)];
-        place[0] = first;
-        place[1] = second;
-        place[2] = low;
+        cell->waiting[cell->rows++ & (STACK - 1)] = (Key){first, second, low, 0};
         if (__builtin_expect((cell->rows & (STACK - 1)) == 0, 0)) {
             add_stack(cell);
             if (cell->rows >= (1 << DIGITS) - STACK) add_digits(cell, table + at * (1 + BITS));
@@ -963,7 +960,7 @@ static void settle_cells(Cell *cells, int64_t *table) {
         Cell *cell = cells + at;
         const uint32_t waiting = cell->rows & (STACK - 1);
         if (waiting) {
-            memset(cell->waiting[waiting], 0, sizeof cell->waiting[0] * (STACK - waiting));
+            memset(cell->waiting + waiting, 0, sizeof cell->waiting[0] * (STACK - waiting));
             add_stack(cell);
         }
         if (cell->rows) add_digits(cell, table + at * (1 + BITS));

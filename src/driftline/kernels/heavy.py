@@ -35,6 +35,8 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 """Keys: two little-endian words of the text, and the lower bits of the hash; shape (3, n)."""
 
 _TOGETHER: Final = 1 << 16  # texts that are taken in at once
+_MANY_TOGETHER: Final = 1 << 11  # texts with their counts that are taken in at once
+_FEW_DIGITS: Final = 4  # of counts that are taken in digit by digit
 _LOG_STACK: Final = 6
 _STACK: Final = 1 << _LOG_STACK  # keys of one cell whose bits are counted together
 
@@ -81,11 +83,34 @@ def take_in(table: Ints, words: Words) -> None:
 def of_counts(words: Words, counts: Ints) -> Ints:
     """The table of texts that are counted already: row by row, it would be the same."""
     table = empty()
-    for bit in range(int(counts.max(initial=0)).bit_length()):
+    few = counts < 1 << _FEW_DIGITS
+    for digit in range(_FEW_DIGITS):
         part = empty()
-        take_in(part, words[:, (counts >> bit) & 1 == 1])
-        table += part << bit
+        take_in(part, words[:, few & ((counts >> digit) & 1 == 1)])
+        table += part << digit
+    words, counts = words[:, ~few], counts[~few]
+    for start in range(0, len(counts), _MANY_TOGETHER):
+        some, weights = words[:, start : start + _MANY_TOGETHER], counts[start : start + _MANY_TOGETHER]
+        add_weighted(cells(table), some, weights)
+        for own, where in zip(sketch(table), places(some[2])[1], strict=True):
+            np.add.at(own, where, weights)
     return table
+
+
+def add_weighted(into: Ints, words: Words, weights: Ints) -> None:
+    """Add texts of these keys to cells, each so often; shape (ROWS, BUCKETS, 1 + BITS)."""
+    counts = np.concatenate([np.ones((1, len(weights)), np.int64), bits_of(words).T]) * weights
+    for own, where in zip(into, places(words[2])[0], strict=True):
+        order = np.argsort(where, kind="stable")
+        used, first = np.unique(where[order], return_index=True)
+        if len(used):
+            own[used] += np.add.reduceat(counts[:, order], first, axis=1).T
+
+
+def bits_of(words: Words) -> Bytes:
+    """The bits of keys; shape (n, BITS)."""
+    data = np.ascontiguousarray(words.T).view(np.uint8).reshape(words.shape[1], 8 * len(words))
+    return np.unpackbits(data[:, : BITS // 8], axis=1, bitorder="little")
 
 
 def _count_bits(own: Ints, words: Words, buckets: Ints) -> None:

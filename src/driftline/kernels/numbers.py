@@ -138,7 +138,7 @@ class Sampled(NamedTuple):
 def sample_strings(
     offsets: tuple[str, Buffer, Buffer | None, int, int], level: int, data: Buffer, registers: bytearray, table: Ints
 ) -> Sampled:
-    """Look at each text once: its spelling, and its hash, which goes into registers and table. Only for the compiled kernel.
+    """Look at each text once: its spelling, and what goes into registers and table. Only for the compiled kernel.
 
     Args:
         offsets: their sort (i or q), buffer and validity, the first row and the number of rows, as in Arrow's arrays.

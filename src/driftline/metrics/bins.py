@@ -13,7 +13,7 @@ import numpy.typing as npt
 from driftline.errors import Undefined
 from driftline.metrics.interval import effective, sums
 from driftline.states.column import ColumnState
-from driftline.states.frequent import FrequentState
+from driftline.states.frequent import Counted
 from driftline.states.histogram import HistogramState
 
 Floats = npt.NDArray[np.float64]
@@ -150,7 +150,7 @@ def _places(histogram: HistogramState, integral: bool, finite: bool) -> tuple[Fl
     return np.concatenate(places), np.concatenate(heavy)
 
 
-def _kept(current: ColumnState, baseline: ColumnState) -> tuple[FrequentState, FrequentState]:
+def _kept(current: ColumnState, baseline: ColumnState) -> tuple[Counted, Counted]:
     """The counted values of both, thinned to the same level, so that a value missing on one side is truly not there."""
     sides = []
     for which, column in (("window", current), ("baseline", baseline)):
@@ -160,22 +160,22 @@ def _kept(current: ColumnState, baseline: ColumnState) -> tuple[FrequentState, F
             raise Undefined(f"the {which} holds numbers in this column, whose values are not counted one by one")
         sides.append(column.values)
     level = max(side.level for side in sides)
-    ours, theirs = (side.merge(FrequentState(level=level, limit=side.limit)) for side in sides)
+    ours, theirs = (side.thinned(level) for side in sides)
     return ours, theirs
 
 
-def _weights_of(state: FrequentState, names: list[str]) -> Floats:
-    weights = (state.values[name].w if name in state.values else 0 for name in names)
+def _weights_of(counted: Counted, names: list[str]) -> Floats:
+    weights = (counted[name].w if name in counted else 0 for name in names)
     return np.fromiter(weights, np.float64, len(names))
 
 
 def _counted(current: ColumnState, baseline: ColumnState) -> tuple[list[str], Shares, npt.NDArray[np.int64]]:
     """All values, their shares, and the rows of each in the baseline."""
     ours, theirs = _kept(current, baseline)
-    names = sorted(ours.values.keys() | theirs.values.keys())
+    names = sorted(ours.keys() | theirs.keys())
     totals = current.kinds.present.w, baseline.kinds.present.w
     shares = _shares(_weights_of(ours, names), _weights_of(theirs, names), current, baseline, totals)
-    seen = (theirs.values[name].n if name in theirs.values else 0 for name in names)
+    seen = (theirs[name].n if name in theirs else 0 for name in names)
     return names, shares, np.fromiter(seen, np.int64, len(names))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from driftline.kernels import heavy
 from driftline.kernels.distinct import SIZE, Registers, estimate
 from driftline.kernels.numbers import (
     Accumulator,
@@ -25,9 +26,10 @@ from driftline.kernels.numbers import (
     sample_strings,
     united,
 )
-from driftline.kernels.reference import Buckets, exact_sums, hash_keys, order_keys
+from driftline.kernels.reference import Buckets, Ints, exact_sums, hash_keys, order_keys
 from driftline.states.counts import CountsState
 from driftline.states.frequent import FrequentState, of_level
+from driftline.states.heavy import HeavyState
 from driftline.states.histogram import LIMIT, HistogramState
 from driftline.states.moments import MomentsState
 from driftline.states.packing import checked_registers, packed, unpacked
@@ -286,6 +288,7 @@ class _Many:
     kinds: CountsState = field(default_factory=CountsState)
     sampled: list[pa.Array] = field(default_factory=list)
     registers: bytearray = field(default_factory=lambda: bytearray(SIZE))
+    table: Ints = field(default_factory=heavy.empty)
 
     def add(self, texts: pa.Array, level: int) -> pa.Array:
         """Take in the texts; gives those that are spelled as numbers."""
@@ -300,10 +303,12 @@ class _Many:
     def _looked_at(self, texts: pa.Array, level: int) -> tuple[pa.Array, pa.Array, Sequence[int]]:
         if compiled():
             offsets, data = lying_texts(texts)
-            found = sample_strings(offsets, level, data, self.registers)
+            found = sample_strings(offsets, level, data, self.registers, self.table)
             return texts.take(pa.array(found.rows)), texts.take(pa.array(found.numerals)), found.kinds
         texts = texts.drop_null()
-        hashes, spelled = hash_strings(*lying_strings(texts)), Spelled.of(texts)
+        lying = lying_strings(texts)
+        hashes, spelled = hash_strings(*lying), Spelled.of(texts)
+        heavy.take_in(self.table, heavy.words_of(*lying, hashes))
         self.registers[:] = np.maximum(np.frombuffer(self.registers, np.uint8), registers_of(hashes)).tobytes()
         return texts.filter(pa.array(of_level(hashes, level))), texts.filter(pa.array(spelled.number)), spelled.counts
 
@@ -312,7 +317,10 @@ class _Many:
         texts = pa.concat_arrays(self.sampled).dictionary_encode()
         counts = np.bincount(texts.indices.to_numpy(zero_copy_only=False), minlength=len(texts.dictionary))
         return self.kinds, FrequentState.of_sample(
-            Tally(texts.dictionary, counts.astype(np.int64), counts * self.scale), self.level, bytes(self.registers)
+            Tally(texts.dictionary, counts.astype(np.int64), counts * self.scale),
+            self.level,
+            bytes(self.registers),
+            HeavyState.of_table(self.table),
         )
 
 

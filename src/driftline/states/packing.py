@@ -15,7 +15,7 @@ import numpy.typing as npt
 from driftline.errors import Corrupt
 from driftline.kernels.distinct import SIZE
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """The version of the bytes; a state of another version is refused."""
 
 T = TypeVar("T")

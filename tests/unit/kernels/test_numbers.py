@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from driftline.kernels import numbers, texts
+from driftline.kernels import heavy, numbers, texts
 from driftline.kernels.distinct import ERROR, SIZE, estimate, registers_of
 from driftline.kernels.in_numpy import InNumPy, Kept
 from driftline.kernels.numbers import Accumulator, Compiled
@@ -185,9 +185,9 @@ TEXTS += [f"user-{i}" for i in range(500)] + [str(i) for i in range(300)] + ["x"
 @pytest.mark.parametrize("cut", [slice(None), slice(3, 700), slice(0, 0)], ids=["whole", "a slice", "nothing"])
 def test_texts_looked_at_once_are_what_they_are_looked_at_one_by_one(kind: pa.DataType, cut: slice) -> None:
     column = pa.array(TEXTS, kind)[cut]
-    registers, level = bytearray(SIZE), 3
+    registers, table, level = bytearray(SIZE), heavy.empty(), 3
     where, lying = lying_texts(column)
-    found = numbers.sample_strings(where, level, lying, registers)
+    found = numbers.sample_strings(where, level, lying, registers, table)
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     data, offsets = lying_strings(column.drop_null())
     hashes, told = texts.hash_strings(data, offsets), texts.spellings(data, offsets)
@@ -195,6 +195,9 @@ def test_texts_looked_at_once_are_what_they_are_looked_at_one_by_one(kind: pa.Da
     assert found.numerals.tolist() == rows[(told == 1) | (told == 2)].tolist()
     assert found.kinds == tuple(np.bincount(told, minlength=4))
     assert registers == registers_of(hashes).tobytes()
+    expected = heavy.empty()
+    heavy.take_in(expected, heavy.words_of(data, offsets, hashes))
+    assert table.tolist() == expected.tolist()
 
 
 @needs_compiled
@@ -202,7 +205,15 @@ def test_texts_looked_at_once_are_what_they_are_looked_at_one_by_one(kind: pa.Da
 def test_texts_are_never_read_beyond_their_bytes(offsets: list[int]) -> None:
     lying = ("i", np.array(offsets, np.int32), None, 0, 1)
     with pytest.raises(ValueError, match="do not fit the bytes"):
-        numbers.sample_strings(lying, 1, b"text", bytearray(SIZE))
+        numbers.sample_strings(lying, 1, b"text", bytearray(SIZE), heavy.empty())
+
+
+@needs_compiled
+def test_a_table_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="all registers and a table"):
+        numbers.sample_strings(
+            ("i", np.array([0, 4], np.int32), None, 0, 1), 1, b"text", bytearray(SIZE), heavy.empty()[:-1]
+        )
 
 
 @needs_compiled
@@ -213,5 +224,5 @@ def test_texts_are_never_read_beyond_their_bytes(offsets: list[int]) -> None:
 def test_what_does_not_describe_texts_is_refused(sort: str, offset: int, length: int, level: int, size: int) -> None:
     with pytest.raises(ValueError, match="not the offsets of so many texts"):
         numbers.sample_strings(
-            (sort, np.array([0, 4], np.int32), None, offset, length), level, b"text", bytearray(size)
+            (sort, np.array([0, 4], np.int32), None, offset, length), level, b"text", bytearray(size), heavy.empty()
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -19,12 +20,37 @@ from driftline.schema import PROBABILITY
 from driftline.states.column import Column
 from driftline.states.contingency import Contingency
 from driftline.states.folding import folding
+from driftline.states.frequent import FrequentState
 from driftline.states.histogram import Histogram
 from driftline.states.moments import Moments
+from driftline.states.reading import column_of, read
 from driftline.states.residuals import Residuals
-from driftline.states.rows import Rows
+from driftline.states.rows import Rows, weights_of
 from driftline.states.scores import Scores
 from driftline.states.state import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The frequent values of a column, as a part of its state; more than the limit in nearly every batch."""
+
+    column: str
+    limit: int
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def empty(self) -> FrequentState:
+        return FrequentState(limit=self.limit)
+
+    def of(self, batch: pa.RecordBatch, /) -> FrequentState:
+        texts = read(column_of(batch, self.column), weights_of(batch)).texts
+        return self.empty() if texts is None else FrequentState.of_tally(texts.tally, self.limit)
+
+    def decode(self, data: bytes, /) -> FrequentState:
+        return FrequentState.decode(data)
+
 
 SUMMARIES: Sequence[Summary[Any]] = (
     Rows(),
@@ -40,6 +66,9 @@ SUMMARIES: Sequence[Summary[Any]] = (
     Column("truth"),
     Column("when"),
     Column("category"),
+    Texts("text", 1),
+    Texts("text", 4),
+    Texts("category", 2),
     Column("nothing"),
     Column("nested"),
     Contingency("label", "class"),

@@ -39,4 +39,8 @@ def decode_profile(data: bytes, monitor: Monitor, where: str) -> Profile:
     missing = sorted(repr(s) for s in plan if repr(s) not in file.states)
     if missing:
         raise Corrupt(f"{where}: the states lack {missing[0]}, which the {monitor.kind} monitor needs; build it again")
-    return Profile(States({s: s.decode(file.states[repr(s)]) for s in plan}), tuple(file.columns))
+    try:
+        states = States({s: s.decode(file.states[repr(s)]) for s in plan})
+    except Corrupt as why:
+        raise Corrupt(f"{where}: {why}; build the baseline again") from why
+    return Profile(states, tuple(file.columns))

@@ -1,4 +1,4 @@
-"""What a run leaves behind: Model Monitor's files, and `report.json` with intervals, coverage, losses and reasons."""
+"""What a run leaves behind: Model Monitor's files, and `report.json` with intervals, losses and frequent values."""
 
 from __future__ import annotations
 
@@ -24,11 +24,16 @@ from driftline.dialects.sagemaker_files import (
     write_violations,
 )
 from driftline.monitors.model_quality import ModelQuality
+from driftline.monitors.monitor import Profile
 from driftline.runs.evaluate import Outcome, Question
 from driftline.runs.losses import NOT_KNOWN, Losses
+from driftline.states.column import Column, ColumnState
+from driftline.states.frequent import FrequentState
 from driftline.windows import Window
 
 VERSION = 0
+_FREQUENT: Final = 10  # values of a column that are told at most
+_ROWS_A_VALUE: Final = 10  # what fewer rows have may be somebody's name, and is no news
 REPORT: Final = (
     "statistics.json",
     "constraints.json",
@@ -132,7 +137,33 @@ def _report(outcome: Outcome, question: Question, inputs: Inputs, about: About, 
             }
             for m in outcome.measurements
         ],
+        "frequent": [] if outcome.profile is None else _frequent(outcome.profile),
     }
+
+
+def _frequent(profile: Profile) -> list[dict[str, Any]]:
+    """The most frequent values of every column of texts."""
+    columns = {name: profile.states[Column(name)] for name in profile.columns if Column(name) in profile.states}
+    return [
+        {"column": name, "exact": column.values.exact, "distinct": column.values.distinct, "values": _told(column)}
+        for name, column in columns.items()
+        if column.values is not None and column.kinds.boolean.n < column.kinds.present.n
+    ]
+
+
+def _told(column: ColumnState) -> list[dict[str, Any]]:
+    values, rows = column.values or FrequentState(), column.kinds.present.n
+    found = [value for value in values.frequent() if value.count >= _ROWS_A_VALUE]
+    return [
+        {
+            "value": value.value if value.whole else f"{value.value}…",
+            "whole": value.whole,
+            "count": value.count,
+            "share": value.count / rows,
+            "error": value.error / rows,
+        }
+        for value in found[:_FREQUENT]
+    ]
 
 
 def inputs_told(inputs: Inputs, coverage: Coverage | None) -> dict[str, Any]:

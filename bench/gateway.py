@@ -1,6 +1,7 @@
 """What the gateway adds to a request, how many a second it holds on one core, and whether its memory stays flat.
 
-    python bench/gateway.py added [--rate 500] [--seconds 10]
+    python bench/gateway.py goals [--quick]                                    both of the next, kept as results
+    python bench/gateway.py added [--rate 500] [--seconds 30]
     python bench/gateway.py holds [--rate 2000] [--seconds 20] [--sampling 0.2]
     python bench/gateway.py flat [--requests 10000000] [--sampling 0.2]
 
@@ -17,6 +18,8 @@ import asyncio
 import json
 import os
 import re
+import select
+import socket
 import statistics
 import subprocess
 import sys
@@ -24,6 +27,11 @@ import tempfile
 import time
 from collections import deque
 from pathlib import Path
+from typing import Self
+
+from measure import Record, keep, values
+
+ROUNDS = 6
 
 BODY = b"34,0.5,yes,1.25,2.5,3.75,4,5,6,7,8,9,10,11,12,13,14,15"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 7\r\n\r\n0.8125\n"
@@ -42,82 +50,78 @@ class Upstream(asyncio.Protocol):
             self.transport.write(ANSWER)
 
 
-class Caller(asyncio.Protocol):
-    """One connection that sends requests one after the other, and times them."""
-
-    def __init__(self, load: Load) -> None:
-        self.load, self.begun, self.got = load, 0.0, b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        self.load.free.append(self)
-
-    def ask(self, due: float) -> None:
-        self.begun = due
-        self.transport.write(self.load.request)
-
-    def data_received(self, data: bytes) -> None:
-        self.got += data
-        if self.got.endswith(b"0.8125\n"):
-            good, self.got = self.got.startswith(b"HTTP/1.1 200"), b""
-            self.load.answered(self, time.perf_counter() - self.begun, good)
-
-    def connection_lost(self, why: Exception | None) -> None:
-        self.load.broken += not self.load.over
-
-
 class Load:
-    """Requests to one address, at a rate or as fast as they are answered."""
+    """Requests to one address, at a rate or as fast as they are answered.
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    It sleeps until the next request is due or an answer has come (`select` sleeps by the microsecond, an event loop by
+    the millisecond). A loop that spins instead takes the core that it shares with the upstream, and is measured itself.
+    """
+
+    def __init__(self, port: int, connections: int) -> None:
         self.request = (
             f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: text/csv\r\n"
             f"Content-Length: {len(BODY)}\r\n\r\n"
         ).encode() + BODY
-        self.free: deque[Caller] = deque()
-        self.late: deque[float] = deque()
+        self.free: deque[socket.socket] = deque()
+        for _ in range(connections):
+            self.free.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+            self.free[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.busy: dict[socket.socket, tuple[float, bytes]] = {}
         self.took: list[float] = []
         self.asked = self.done = self.bad = self.broken = 0
-        self.over = False
-        self.most: int | None = None
 
-    async def open(self, connections: int) -> None:
-        loop = asyncio.get_running_loop()
-        for _ in range(connections):
-            await loop.create_connection(lambda: Caller(self), "127.0.0.1", self.port)
+    def __enter__(self) -> Self:
+        return self
 
-    def answered(self, caller: Caller, took: float, good: bool) -> None:
-        self.done += 1
-        self.bad += not good
-        if self.most is not None:
-            if self.asked < self.most:
-                self.asked += 1
-                caller.ask(0.0)
+    def __exit__(self, *_: object) -> None:
+        for connection in (*self.free, *self.busy):
+            connection.close()
+
+    def ask(self, due: float) -> None:
+        connection = self.free.popleft()
+        connection.sendall(self.request)
+        self.busy[connection] = due, b""
+        self.asked += 1
+
+    def hear(self, wait: float) -> None:
+        """What has been answered within so many seconds."""
+        if not self.busy:
+            time.sleep(wait)
             return
-        self.took.append(took)
-        if self.late:
-            caller.ask(self.late.popleft())
-        else:
-            self.free.append(caller)
-
-    async def at(self, rate: float, seconds: float) -> None:
-        """`rate` requests a second, evenly."""
-        began, total = time.perf_counter() + 0.05, int(rate * seconds)
-        for number in range(total):
-            due = began + number / rate
-            while (wait := due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait if wait > 0.0005 else 0)
-            self.asked += 1
-            if self.free:
-                self.free.popleft().ask(due)
+        for connection in select.select(list(self.busy), (), (), wait)[0]:
+            due, got = self.busy.pop(connection)
+            data = connection.recv(65536)
+            got += data
+            if not data:
+                self.broken += 1
+            elif not got.endswith(b"0.8125\n"):
+                self.busy[connection] = due, got
             else:
-                self.late.append(due)
-        until = time.perf_counter() + 10
-        while self.done < self.asked and time.perf_counter() < until:
-            await asyncio.sleep(0.01)
+                self.done += 1
+                self.bad += not got.startswith(b"HTTP/1.1 200")
+                self.took.append(time.perf_counter() - due)
+                self.free.append(connection)
+
+    def at(self, rate: float, seconds: float) -> None:
+        """`rate` requests a second, evenly, each timed from when it is due."""
+        began, total = time.perf_counter() + 0.05, int(rate * seconds)
+        sent = 0
+        while (now := time.perf_counter()) < began + seconds + 10 and (sent < total or self.busy):
+            while self.free and sent < total and began + sent / rate <= now:
+                self.ask(began + sent / rate)
+                sent += 1
+            self.hear(max(0.0, began + sent / rate - now) if sent < total and self.free else 0.01)
+
+    def fully(self, requests: int) -> None:
+        """So many requests, each connection's as soon as the one before it is answered."""
+        requests += self.asked
+        while self.busy or self.asked < requests:
+            while self.free and self.asked < requests:
+                self.ask(time.perf_counter())
+            self.hear(1.0)
 
     def percentile(self, share: float) -> float:
+        """Milliseconds."""
         return sorted(self.took)[int(share * (len(self.took) - 1))] * 1e3
 
 
@@ -165,83 +169,95 @@ def counted(store: str) -> dict[str, int]:
     return total
 
 
-async def added(direct: int, through: int, rate: float, seconds: float) -> None:
-    took: dict[str, list[float]] = {"direct": [], "gateway": []}
-    for round_ in range(3):
-        for name, port in (("direct", direct), ("gateway", through)):
-            load = Load(port)
-            await load.open(32)
-            await load.at(rate, seconds / 3)
-            load.over = True
-            took[name].append(load.percentile(0.5))
-            print(
-                f"round {round_ + 1}, {name:7}: p50 {load.percentile(0.5):.3f} ms, p99 {load.percentile(0.99):.3f} ms, "
-                f"{load.done}/{load.asked} answered, {load.bad} bad, {load.broken} broken"
-            )
-    print(f"added to the p50: {statistics.median(took['gateway']) - statistics.median(took['direct']):.3f} ms")
+def added(direct: int, through: int, rate: float, seconds: float) -> list[Record]:
+    """Both ways in turns, each round in the other order."""
+    records: list[Record] = []
+    for repeat in range(ROUNDS):
+        ways = [("direct", direct), ("gateway", through)]
+        for name, port in ways if repeat % 2 == 0 else reversed(ways):
+            with Load(port, 32) as load:
+                load.at(rate, seconds / ROUNDS)
+            record = {"task": "added", "contender": name, "repeat": repeat, "rate": rate, **told(load)}
+            records.append(record)
+            print(f"{name:8} {record}", flush=True)
+    apart = [
+        values(records, "added", "gateway", "ms_p50")[n] - values(records, "added", "direct", "ms_p50")[n]
+        for n in range(ROUNDS)
+    ]
+    print(f"added to the p50 at {rate:g}/s: {statistics.median(apart):.3f} ms (rounds: {sorted(apart)})")
+    return records
 
 
-async def holds(through: int, rate: float, seconds: float, gateway: Server) -> None:
-    load = Load(through)
-    await load.open(64)
-    before = gateway.cpu_s()
-    await load.at(rate, seconds)
-    load.over = True
-    print(
-        f"{rate:g}/s for {seconds:g} s: {load.done}/{load.asked} answered, {load.bad} bad, {load.broken} broken; "
-        f"p50 {load.percentile(0.5):.3f} ms, p99 {load.percentile(0.99):.3f} ms; "
-        f"the gateway's core was busy {100 * (gateway.cpu_s() - before) / seconds:.0f} % of the time"
-    )
+def told(load: Load) -> Record:
+    return {
+        "asked": load.asked,
+        "answered": load.done,
+        "bad": load.bad,
+        "broken": load.broken,
+        "ms_p50": round(load.percentile(0.5), 3),
+        "ms_p99": round(load.percentile(0.99), 3),
+    }
 
 
-async def flat(through: int, requests: int, gateway: Server) -> None:
-    load = Load(through)
-    load.most = requests
-    await load.open(32)
-    began = time.perf_counter()
-    for caller in list(load.free):
-        load.asked += 1
-        caller.ask(0.0)
-    told = 0
-    while load.done < requests and not load.broken:
-        await asyncio.sleep(0.2)
-        if load.done >= told:
+def holds(through: int, rate: float, seconds: float, gateway: Server) -> Record:
+    with Load(through, 64) as load:
+        before, began = gateway.cpu_s(), time.perf_counter()
+        load.at(rate, seconds)
+        took = time.perf_counter() - began
+        busy = (gateway.cpu_s() - before) / took
+    record = {"task": "holds", "contender": "gateway", "repeat": 0, "rate": rate, "seconds": seconds}
+    record |= {"took": round(took, 2), "busy": round(busy, 3), **told(load)}
+    print(record, flush=True)
+    return record
+
+
+def flat(through: int, requests: int, gateway: Server) -> None:
+    with Load(through, 32) as load:
+        began = time.perf_counter()
+        while load.done < requests and not load.broken:
+            load.took.clear()
+            load.fully(max(requests // 20, 1))
             rate = load.done / (time.perf_counter() - began)
             print(f"{load.done:>10} requests, {gateway.memory_mb():7.1f} MB, {rate:.0f}/s", flush=True)
-            told += max(requests // 20, 1)
-    load.over = True
-    print(f"{load.done:>10} requests, {gateway.memory_mb():7.1f} MB, {load.bad} bad, {load.broken} broken")
+        print(f"{load.done:>10} requests, {load.bad} bad, {load.broken} broken")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["added", "holds", "flat", "upstream"])
+    parser.add_argument("what", choices=["goals", "added", "holds", "flat", "upstream"])
     parser.add_argument("--rate", type=float)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--requests", type=int, default=10_000_000)
     parser.add_argument("--sampling", type=float, default=0.2)
+    parser.add_argument("--quick", action="store_true", help="a fifth of the time")
     given = parser.parse_args()
     if given.what == "upstream":
         asyncio.run(upstream())
         return
     cores = sorted(os.sched_getaffinity(0))
     model = Server([sys.executable, __file__, "upstream"], cores[-1])
+    records: list[Record] = []
+    shorter = 0.2 if given.quick else 1.0
     with tempfile.TemporaryDirectory() as store:
         command = [sys.executable, "-m", "driftline", "gateway", "--upstream", model.said["listening"], "--json"]
         command += ["--endpoint", "bench", "--store", store, "--sampling", str(given.sampling)]
         gateway = Server([*command, "--port", "0", "--admin-port", "0"], cores[0])
         os.sched_setaffinity(0, {cores[-1]})
         try:
-            if given.what == "added":
-                asyncio.run(added(model.port(), gateway.port(), given.rate or 500, given.seconds or 10))
-            elif given.what == "holds":
-                asyncio.run(holds(gateway.port(), given.rate or 2000, given.seconds or 20, gateway))
-            else:
-                asyncio.run(flat(gateway.port(), given.requests, gateway))
+            if given.what in ("goals", "added"):
+                records += added(model.port(), gateway.port(), given.rate or 500, (given.seconds or 30) * shorter)
+            if given.what in ("goals", "holds"):
+                records.append(holds(gateway.port(), given.rate or 2000, (given.seconds or 20) * shorter, gateway))
+            if given.what == "flat":
+                flat(gateway.port(), given.requests, gateway)
         finally:
             gateway.stop()
             model.stop()
-        print("captured:", ", ".join(f"{name} {count}" for name, count in counted(store).items()))
+        captured = counted(store)
+    print("captured:", ", ".join(f"{name} {count}" for name, count in captured.items()))
+    if given.what == "goals":
+        records.append({"task": "captured", "contender": "gateway", "repeat": 0, **captured})
+        keep("gateway", records, given.quick)
 
 
 if __name__ == "__main__":

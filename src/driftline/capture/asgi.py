@@ -20,6 +20,10 @@ _EVENT_ID = EVENT_ID.lower().encode()
 _INFERENCE_ID = INFERENCE_ID.encode()
 _CUSTOM_ATTRIBUTES = CUSTOM_ATTRIBUTES.encode()
 _INVOKED_VARIANT = INVOKED_VARIANT.encode()
+_TOLD_BY_CALLERS = frozenset(
+    {_INFERENCE_ID, _CUSTOM_ATTRIBUTES, b"content-type", b"content-encoding", b"content-length"}
+)
+_TOLD_BY_MODELS = frozenset({b"content-type", b"content-encoding", _INVOKED_VARIANT})
 
 
 class CaptureMiddleware:
@@ -61,9 +65,17 @@ class CaptureMiddleware:
         if kind == "http":
             method = scope["method"]
             if method == "POST":
-                tap = self._tap(scope)
-                if tap is not None:
-                    await self._tapped(tap, scope, receive, send)
+                heard = self._heard(scope, receive, send)
+                if heard is not None:
+                    try:
+                        await self._app(scope, heard.receive if heard.keeps else receive, heard.send)
+                    except Exception:
+                        heard.left()
+                        raise
+                    else:
+                        heard.left()
+                    finally:
+                        heard.finish()
                     return
             elif scope["path"] == self._metrics_path and method in ("GET", "HEAD"):
                 await self._tell(send, head=method == "HEAD")
@@ -73,7 +85,8 @@ class CaptureMiddleware:
             return
         await self._app(scope, receive, send)
 
-    def _tap(self, scope: Scope) -> Tap | None:
+    def _heard(self, scope: Scope, receive: Receive, send: Send) -> _Heard | None:
+        tapping = self._tapping
         try:
             path = scope["path"]
             asked = self._asked(scope, path)
@@ -83,39 +96,29 @@ class CaptureMiddleware:
             attributes: tuple[str, ...] = ()
             nothing = False
             for name, value in (headers := scope["headers"]):
-                name = name.lower()
+                if (name := name.lower()) not in _TOLD_BY_CALLERS:
+                    continue
                 if name == _INFERENCE_ID:
                     inference_id = inference_id or _text(value)
                 elif name == _CUSTOM_ATTRIBUTES:
                     attributes = (*attributes, _text(value))
                 elif name == b"content-type":
-                    kind = _text(value)
+                    kind = value
                 elif name == b"content-encoding":
-                    encoding = _text(value)
-                elif name == b"content-length":
+                    encoding = value
+                else:
                     nothing = value == b"0"
-            tap = Tap(self._tapping, asked, path, inference_id, attributes, _Lookup(headers))
-            request = tap.asks(kind, encoding)
-            if request is not None:
-                request.whole = nothing
-            return tap
+            lookup = _Lookup(headers) if tapping.capture.ruled else None
+            heard = _Heard(tapping, asked, path, inference_id, attributes, lookup)
+            heard.between(receive, send)
+            if heard.keeps:
+                request = heard.asks(kind and _text(kind), encoding and _text(encoding))
+                if request is not None:
+                    request.whole = nothing
+            return heard
         except Exception as why:  # noqa: BLE001  whatever the caller sent, or the function that was given as `paths`
-            self._tapping.failed(why)
+            tapping.failed(why)
             return None
-
-    async def _tapped(self, tap: Tap, scope: Scope, receive: Receive, send: Send) -> None:
-        heard = _Heard(tap, receive, send)
-        try:
-            await self._app(scope, heard.receive if tap.keeps else receive, heard.send)
-        except Exception:
-            if not heard.gone:
-                tap.broke()
-            raise
-        else:
-            if not heard.gone:
-                tap.broke()
-        finally:
-            tap.finish()
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Store what waits before the server hears that the application has ended: after that it may be killed."""
@@ -153,78 +156,87 @@ class CaptureMiddleware:
         await send({"type": "http.response.body", "body": b"" if head else told})
 
 
-class _Heard:
-    """What passes between the server and the application."""
+class _Heard(Tap):
+    """A prediction as it passes between the server and the application."""
 
-    __slots__ = ("_receive", "_send", "_tap", "gone")
+    __slots__ = ("_receive", "_send", "gone")
 
-    def __init__(self, tap: Tap, receive: Receive, send: Send) -> None:
-        self._tap = tap
+    def between(self, receive: Receive, send: Send) -> None:
+        """Listen to these two."""
         self._receive = receive
         self._send = send
         self.gone = False
         """Whether the caller has gone away."""
 
+    def left(self) -> None:
+        """The application has ended: without an answer it has failed, unless there is nobody to answer."""
+        if not (self.answered or self.gone):
+            self.broke()
+
     async def receive(self) -> Message:
+        """Stands in for the server's."""
         message = await self._receive()
         try:
             kind = message["type"]
-            request = self._tap.request
+            request = self.request
             if kind == "http.request" and request is not None:
                 request.add(message.get("body") or b"")
                 request.whole = not message.get("more_body", False)
             elif kind == "http.disconnect":
                 self.gone = True
         except Exception as why:  # noqa: BLE001  a message that the server should not have sent is the application's
-            self._tap.fail(why)
+            self.fail(why)
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
+        """Stands in for the server's; no coroutine of its own but for the last message, for each takes its time."""
         ended = False
         try:
             kind = message["type"]
             if kind == "http.response.body":
-                ended = self._sends(message)
+                more = message.get("more_body", False)
+                response = self.response
+                if response is None:
+                    ended = not more
+                else:
+                    response.add(message.get("body") or b"")
+                    response.whole = not more
+                    ended = not more or response.overran
             elif kind == "http.response.start":
                 message = self._starts(message)
             elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
                 # The server sends a file by itself: its bytes are never seen here.
-                self._tap.response = None
+                self.response = None
                 ended = not message.get("more_body", False)
         except Exception as why:  # noqa: BLE001  a message that no server takes is the server's to refuse
-            self._tap.fail(why)
+            self.fail(why)
+        return self._sends_last(message) if ended else self._send(message)
+
+    async def _sends_last(self, message: Message) -> None:
         try:
             await self._send(message)
         finally:
             # The model has answered, whether or not the caller was still there to hear it.
-            if ended:
-                self._tap.finish()
-
-    def _sends(self, message: Message) -> bool:
-        more = message.get("more_body", False)
-        response = self._tap.response
-        if response is None:
-            return not more
-        response.add(message.get("body") or b"")
-        response.whole = not more
-        return not more or response.overran
+            self.finish()
 
     def _starts(self, message: Message) -> Message:
-        tap = self._tap
         given = message.get("headers") or ()
         headers = given if isinstance(given, (list, tuple)) else list(given)
         kind = encoding = variant = None
         for name, value in headers:
-            name = name.lower()
-            if name == b"content-type":
-                kind = _text(value)
-            elif name == b"content-encoding":
-                encoding = _text(value)
-            elif name == _INVOKED_VARIANT:
+            if (name := name.lower()) not in _TOLD_BY_MODELS:
+                continue
+            if name == _INVOKED_VARIANT:
                 variant = _text(value)
-        tap.begin(message["status"], kind, encoding, variant)
-        if tap.event_id is not None:
-            return {**message, "headers": [*headers, (_EVENT_ID, tap.event_id.encode())]}
+            elif not self.keeps:
+                continue
+            elif name == b"content-type":
+                kind = _text(value)
+            else:
+                encoding = _text(value)
+        self.begin(message["status"], kind, encoding, variant)
+        if self.event_id is not None:
+            return {**message, "headers": [*headers, (_EVENT_ID, self.event_id.encode())]}
         return message if headers is given else {**message, "headers": headers}
 
 

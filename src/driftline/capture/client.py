@@ -15,7 +15,7 @@ from weakref import WeakMethod
 from driftline.capture.buffer import Buffer, Exchange, Order, complain
 from driftline.capture.counters import Counters
 from driftline.capture.given import checked
-from driftline.capture.ids import new_id
+from driftline.capture.ids import Ids
 from driftline.capture.in_force import InForce
 from driftline.capture.layout import captured_prefix
 from driftline.capture.routes import PREDICTIONS
@@ -172,7 +172,7 @@ class Capture:
         """
         # By its type first: there are objects (arrays) that cannot say whether they are true.
         named = inference_id if type(inference_id) is str and inference_id else None
-        event_id = None if named else new_id()
+        event_id = None if named else self.ids.new()
         exchange = Exchange(
             self._clock() if at is None else at,
             event_id,
@@ -208,7 +208,7 @@ class Capture:
 
     def wants(self, join_id: str) -> bool:
         """Whether the request with this id may be chosen: its bodies must be kept. The answer is always the same."""
-        return self._sampler.may(join_id)
+        return self.sampler.may(join_id)
 
     def choose(self, join_id: str, facts: Facts | None = None, *, errors: bool = False) -> Choice:
         """Decide about a request before its answer is known. For taps, which hand the choice over with the exchange.
@@ -218,7 +218,7 @@ class Capture:
             facts: what the rules may ask about.
             errors: whether errors are captured that no rule for errors matches.
         """
-        sampler = self._sampler
+        sampler = self.sampler
         if not sampler.ruled:
             return sampler.choose(join_id, errors=errors)
         facts = facts or Facts()
@@ -231,21 +231,23 @@ class Capture:
         Args:
             choice: what `choose` gave when the request came; without it the rules see what the exchange holds.
         """
+        endpoint, variant = exchange.endpoint, exchange.variant
+        if choice is None:
+            facts = Facts(endpoint, variant, None, exchange.custom_attributes) if self.sampler.ruled else None
+            choice = self.choose(exchange.inference_id or exchange.event_id or "", facts, errors=True)
+        probability = choice.settle(exchange.status)
+        if probability:
+            self.keep(exchange if probability == exchange.probability else exchange._replace(probability=probability))
+        elif probability is not None:
+            self.skip(exchange.at, endpoint, variant)
+
+    def keep(self, exchange: Exchange) -> None:
+        """Capture the exchange: it is chosen, and says with what probability. For taps that have settled that."""
         if self._writer is None:
             self._start()
         endpoint, variant = exchange.endpoint, exchange.variant
         if (endpoint is not None or variant is not None) and not self._named(exchange.at, endpoint, variant):
             return
-        if choice is None:
-            facts = Facts(endpoint, variant, None, exchange.custom_attributes) if self._sampler.ruled else None
-            choice = self.choose(exchange.inference_id or exchange.event_id or "", facts, errors=True)
-        probability = choice.settle(exchange.status)
-        if not probability:
-            if probability is not None:
-                self._buffer.skip(exchange.at, endpoint, variant)
-            return
-        if probability != exchange.probability:
-            exchange = exchange._replace(probability=probability)
         request, response = exchange.request, exchange.response
         size = (len(request) if request else 0) + (len(response) if response else 0)
         if not self._buffer.offer(exchange, size):
@@ -254,7 +256,8 @@ class Capture:
     def reload(self, sampling: float | Sampling) -> None:
         """Sample otherwise from now on. The change is recorded in the records and with the counters."""
         sampler = Sampler(sampling)
-        self._sampler = sampler
+        self.sampler = sampler
+        """Decides; another one after each change."""
         self._in_force.samples(self._clock(), sampler.sampling)
 
     def protect(self, privacy: Policy | None) -> None:
@@ -264,12 +267,12 @@ class Capture:
     @property
     def ruled(self) -> bool:
         """Whether there are rules, so that `choose` needs facts."""
-        return self._sampler.ruled
+        return self.sampler.ruled
 
     @property
     def sampling(self) -> Sampling:
         """What was asked for last; a limit may have lowered what is in force."""
-        return self._sampler.sampling
+        return self.sampler.sampling
 
     def skip(self, at: datetime, endpoint: str | None = None, variant: str | None = None) -> None:
         """Count a request that was answered and is not chosen. For taps that need not keep its bodies."""
@@ -302,7 +305,7 @@ class Capture:
         """The counters of every endpoint and variant and what is in force, for Prometheus; with `labels` on all."""
         from driftline.capture.metrics import counted, exposition, in_force, waiting
 
-        now = in_force(self._sampler.in_force(), self._to.watch)
+        now = in_force(self.sampler.in_force(), self._to.watch)
         return exposition([*counted(self._buffer.tallies.totals()), *waiting(self._writer), *now], labels)
 
     def hurry(self) -> None:
@@ -356,7 +359,8 @@ class Capture:
         if parents is not None:
             parents.abandon()
         self._starting = RLock()
-        self._sampler = Sampler(self._sampler.sampling)  # a fork may have come while the limit was counting
+        self.ids = Ids()  # a fork must not give ids that its parent gives, too
+        self.sampler = Sampler(self.sampler.sampling)  # a fork may have come while the limit was counting
         self._buffer = Buffer(self._endpoint, self._variant, self._queue_size, self._queue_bytes)
         if self._ended:
             self._buffer.close()

@@ -165,12 +165,14 @@ class Sampler:
         most = self.sampling.most_per_second
         self._limit = None if most is None else Limit(shares, most, clock)
         self._possible = _bound(max(share.rate for share in shares))
-        either = {True: self.sampling.rate, False: 0.0}
-        self._settled = {
-            (yes, errors): Choice(either[yes], either[yes] if errors else None, self._default, self._default)
-            for yes in (True, False)
-            for errors in (True, False)
-        }
+        # Without a limit there are but four choices: by whether errors are looked at, and whether it is chosen.
+        self._settled = self._limit is None and tuple(
+            tuple(
+                Choice(rate, rate if errors else None, self._default, self._default)
+                for rate in (0.0, self._default.rate)
+            )
+            for errors in (False, True)
+        )
 
     def may(self, join_id: str) -> bool:
         """Whether any rule might choose the request."""
@@ -188,7 +190,7 @@ class Sampler:
             errors: whether errors are captured that no rule for errors matches.
         """
         if not self.ruled:
-            return self._uniform(join_id, errors)
+            return self.uniform(join_id, errors)
         given = facts or Facts()
         fine: Share | None = None
         failed: tuple[Share, bool] | None = None
@@ -209,11 +211,11 @@ class Sampler:
             self._limit,
         )
 
-    def _uniform(self, join_id: str, errors: bool) -> Choice:
+    def uniform(self, join_id: str, errors: bool) -> Choice:
+        """The same as `choose`, where there are no rules (see `ruled`)."""
+        if self._settled:
+            return self._settled[errors][self._possible == _SPACE or id_hash(join_id) < self._possible]
         share = self._default
-        if self._limit is None:
-            whole = self._possible == _SPACE
-            return self._settled[whole or id_hash(join_id) < self._possible, errors]
         probability = share.probability
         if probability < 1.0:
             probability = _if_below(id_hash(join_id), probability)

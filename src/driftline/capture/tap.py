@@ -8,7 +8,6 @@ from collections.abc import Callable
 from driftline.capture.bodies import Kept
 from driftline.capture.buffer import Exchange, complain
 from driftline.capture.client import Capture
-from driftline.capture.ids import new_id
 from driftline.capture.routes import Asked, named
 from driftline.capture.sampler import FAILED, Facts
 from driftline.errors import InputError
@@ -78,6 +77,7 @@ class Tap:
         "answered",
         "asked",
         "event_id",
+        "keeps",
         "request",
         "response",
         "status",
@@ -90,33 +90,37 @@ class Tap:
         path: str,
         inference_id: str | None,
         attributes: tuple[str, ...],
-        header: Callable[[str], str | None],
+        header: Callable[[str], str | None] | None,
     ) -> None:
+        """`header` gives the value of a header by its name in lower case; asked only where there are rules."""
         capture = tapping.capture
+        sampler = capture.sampler
         self._tapping = tapping
         self._at = capture.now()
         self._inference_id = inference_id or None
         self._attributes = attributes
         self._done = False
         self.asked = asked
-        self.event_id = None if inference_id else new_id()
+        self.event_id = None if inference_id else capture.ids.new()
         """Made where the caller sent no id of its own."""
         self.status = CLIENT_GONE
         self.answered = False
         """Whether anything of an answer came from the model."""
-        facts = Facts(asked.endpoint, asked.variant, path, attributes, header) if capture.ruled else None
-        self._choice = capture.choose(inference_id or self.event_id or "", facts, errors=tapping.errors)
+        join_id = inference_id or self.event_id or ""
+        if sampler.ruled:
+            facts = Facts(asked.endpoint, asked.variant, path, attributes, header)
+            choice = capture.choose(join_id, facts, errors=tapping.errors)
+        else:
+            choice = sampler.uniform(join_id, tapping.errors)
+        self._choice = choice
+        self.keeps = bool(choice.fine or choice.failed)
+        """Whether the bodies are needed: the request may be captured."""
         self.request: Kept | None = None
         self.response: Kept | None = None
 
-    @property
-    def keeps(self) -> bool:
-        """Whether the bodies are needed: the request may be captured."""
-        return bool(self._choice)
-
     def asks(self, content_type: str | None, encoding: str | None) -> Kept | None:
         """What to add the request's body to; None where it is not needed."""
-        if self._choice:
+        if self.keeps:
             self.request = Kept(self._tapping.max_body_bytes, content_type, encoding)
         return self.request
 
@@ -126,7 +130,7 @@ class Tap:
         self.answered = True
         if variant is not None and named(variant) is not None:
             self.asked = self.asked._replace(variant=named(variant))
-        if self._choice:
+        if self.keeps:
             self.response = Kept(self._tapping.max_body_bytes, content_type, encoding)
 
     def saw(self, chunk: bytes) -> None:
@@ -162,10 +166,17 @@ class Tap:
             self._tapping.failed(why)
 
     def _hand_over(self, status: int) -> None:
-        asked, request, response = self.asked, self.request, self.response
-        if asked.endpoint is not None or asked.variant is not None:
-            asked = self._tapping.known(asked, status)
-        self._tapping.capture.take(
+        probability = self._choice.settle(status)
+        if probability is None:
+            return
+        tapping, (endpoint, variant) = self._tapping, self.asked
+        if endpoint is not None or variant is not None:
+            endpoint, variant = tapping.known(self.asked, status)
+        if not probability:
+            tapping.capture.skip(self._at, endpoint, variant)
+            return
+        request, response = self.request, self.response
+        tapping.capture.keep(
             Exchange(
                 self._at,
                 self.event_id,
@@ -178,9 +189,8 @@ class Tap:
                 request is not None and request.truncated,
                 response is not None and response.truncated,
                 status,
-                1.0,
-                asked.endpoint,
-                asked.variant,
-            ),
-            self._choice,
+                probability,
+                endpoint,
+                variant,
+            )
         )

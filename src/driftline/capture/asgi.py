@@ -73,9 +73,11 @@ class CaptureMiddleware:
                         heard.left()
                         raise
                     else:
-                        heard.left()
+                        if not heard.answered:
+                            heard.left()
                     finally:
-                        heard.finish()
+                        if not heard.done:
+                            heard.finish()
                     return
             elif scope["path"] == self._metrics_path and method in ("GET", "HEAD"):
                 await self._tell(send, head=method == "HEAD")
@@ -210,7 +212,11 @@ class _Heard(Tap):
                 ended = not message.get("more_body", False)
         except Exception as why:  # noqa: BLE001  a message that no server takes is the server's to refuse
             self.fail(why)
-        return self._sends_last(message) if ended else self._send(message)
+        if ended:
+            if self.keeps:
+                return self._sends_last(message)
+            self.finish()
+        return self._send(message)
 
     async def _sends_last(self, message: Message) -> None:
         try:

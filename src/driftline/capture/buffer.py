@@ -102,7 +102,11 @@ class Buffer:
     def skip(self, at: datetime, endpoint: str | None = None, variant: str | None = None) -> None:
         """Count a request that was not chosen."""
         with self._lock:
-            self._tally(at, endpoint, variant).saw(0)
+            own = self._own
+            if endpoint is None and variant is None and own.start <= at < own.end:
+                own.tally.saw(0)
+            else:
+                self._tally(at, endpoint, variant).saw(0)
 
     def refuse(self, at: datetime, reason: str, endpoint: str | None = None, variant: str | None = None) -> bool:
         """Count a request that was chosen and cannot be captured; whether it is the first of its hour and reason."""

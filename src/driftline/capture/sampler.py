@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
-from driftline.capture.ids import id_hash
+from driftline.capture.ids import id_digest, id_hash
 from driftline.capture.limit import LEAST, Limit, Share
 from driftline.errors import InputError
 
@@ -154,7 +154,7 @@ class Sampler:
     Anyone who knows the id and the probability can repeat the decision with `chosen`.
     """
 
-    __slots__ = ("_default", "_limit", "_possible", "_rules", "_settled", "ruled", "sampling")
+    __slots__ = ("_below", "_default", "_limit", "_possible", "_rules", "_settled", "ruled", "sampling")
 
     def __init__(self, sampling: Sampling | float, clock: Callable[[], float] = time.monotonic) -> None:
         self.sampling = sampling if isinstance(sampling, Sampling) else Sampling(sampling)
@@ -165,6 +165,7 @@ class Sampler:
         most = self.sampling.most_per_second
         self._limit = None if most is None else Limit(shares, most, clock)
         self._possible = _bound(max(share.rate for share in shares))
+        self._below = None if self._possible == _SPACE else self._possible.to_bytes(8, "big")
         # Without a limit there are but four choices: by whether errors are looked at, and whether it is chosen.
         self._settled = self._limit is None and tuple(
             tuple(
@@ -211,10 +212,10 @@ class Sampler:
             self._limit,
         )
 
-    def uniform(self, join_id: str, errors: bool) -> Choice:
-        """The same as `choose`, where there are no rules (see `ruled`)."""
+    def uniform(self, join_id: str, errors: bool, digest: bytes | None = None) -> Choice:
+        """The same as `choose`, where there are no rules (see `ruled`); `digest` is the `id_digest`, if it is known."""
         if self._settled:
-            return self._settled[errors][self._possible == _SPACE or id_hash(join_id) < self._possible]
+            return self._settled[errors][self._below is None or (digest or id_digest(join_id)) < self._below]
         share = self._default
         probability = share.probability
         if probability < 1.0:

@@ -58,12 +58,12 @@ class Tally:
 
     def saw(self, chosen: int) -> None:
         """Count a request: chosen (1) or not (0)."""
-        self.seen += 1
-        self.sampled += chosen
+        self.seen = seen = self.seen + 1
+        self.sampled = sampled = self.sampled + chosen
         if self.cell is not None:
-            counts = self.cell.counts
-            counts[0] = self.seen
-            counts[1] = self.sampled
+            counts = self.cell[1]
+            counts[0] = seen
+            counts[1] = sampled
 
     def drop(self, reason: str, records: int = 1) -> bool:
         """Count losses; whether they are the first for this reason."""

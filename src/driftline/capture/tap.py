@@ -71,11 +71,11 @@ class Tap:
         "_at",
         "_attributes",
         "_choice",
-        "_done",
         "_inference_id",
         "_tapping",
         "answered",
         "asked",
+        "done",
         "event_id",
         "keeps",
         "request",
@@ -97,21 +97,26 @@ class Tap:
         sampler = capture.sampler
         self._tapping = tapping
         self._at = capture.now()
-        self._inference_id = inference_id or None
         self._attributes = attributes
-        self._done = False
+        self.done = False
+        """Whether it was handed over, or given up."""
         self.asked = asked
-        self.event_id = None if inference_id else capture.ids.new()
+        self.event_id: str | None = None
         """Made where the caller sent no id of its own."""
+        digest = None
+        self._inference_id = inference_id or None
+        join_id = inference_id
+        if not join_id:
+            join_id, digest = capture.ids.drawn()
+            self.event_id = join_id
         self.status = CLIENT_GONE
         self.answered = False
         """Whether anything of an answer came from the model."""
-        join_id = inference_id or self.event_id or ""
         if sampler.ruled:
             facts = Facts(asked.endpoint, asked.variant, path, attributes, header)
             choice = capture.choose(join_id, facts, errors=tapping.errors)
         else:
-            choice = sampler.uniform(join_id, tapping.errors)
+            choice = sampler.uniform(join_id, tapping.errors, digest)
         self._choice = choice
         self.keeps = bool(choice.fine or choice.failed)
         """Whether the bodies are needed: the request may be captured."""
@@ -150,19 +155,20 @@ class Tap:
 
     def finish(self) -> None:
         """Hand over what was seen; once. What sends the caller elsewhere (3xx) is no answer of a model."""
-        if self._done:
+        if self.done:
             return
-        self._done = True
+        self.done = True
         try:
-            if not 300 <= self.status < FAILED:
-                self._hand_over(self.status)
+            status = self.status
+            if not 300 <= status < FAILED:
+                self._hand_over(status)
         except Exception as why:  # noqa: BLE001  whatever the application sent, it is not for the tap to refuse it
             self._tapping.failed(why)
 
     def fail(self, why: Exception) -> None:
         """Give up: what was seen cannot be captured, which is counted."""
-        if not self._done:
-            self._done = True
+        if not self.done:
+            self.done = True
             self._tapping.failed(why)
 
     def _hand_over(self, status: int) -> None:

@@ -1,0 +1,284 @@
+"""What the taps cost the endpoint: their share of the request thread, and the slowest requests of a FastAPI service.
+
+    python bench/middleware.py [--quick] [--repeats N]
+
+First each tap is called as a server would call it, 5,000 requests a second in bursts of 10, and beside each call the same
+application without the tap: what is told is the difference. Then FastAPI under uvicorn is asked by wrk, with and without
+the middleware in turns; the service has one core, wrk the other. The second part needs wrk (`apt-get install wrk`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from measure import ROOT, Record, keep, values
+from options import options
+from peers.run import environment
+
+from driftline.capture import Capture, CaptureMiddleware, CaptureWSGIMiddleware, captured
+
+RATE = 5_000
+REQUEST = (
+    b"-5.16974,3.51732,10.2858,0.536409,7.26806,-8.46826,-1.49811,-3.38039,3.95009,6.56546,"
+    b"20.2633,-14.7036,-2.44412,-4.9807,295,482,911,208,cat16,cat44"
+)
+RESPONSE = b"0.49080954862320386"
+CONNECTIONS = 8
+SERVICE = """
+from fastapi import FastAPI, Request, Response
+import os
+
+app = FastAPI()
+
+@app.post("/invocations")
+async def predict(request: Request) -> Response:
+    values = (await request.body()).split(b",")
+    return Response(str(sum(map(float, values[:14]))), media_type="text/csv")
+
+if os.environ["STORE"]:
+    from driftline.capture import Capture, CaptureMiddleware
+    capture = Capture("bench", os.environ["STORE"], sampling=float(os.environ["SAMPLING"]))
+    app.add_middleware(CaptureMiddleware, capture=capture)
+"""
+WRK = """
+wrk.method = "POST"
+wrk.body = "{body}"
+wrk.headers["Content-Type"] = "text/csv"
+"""
+Call = Callable[[int], object]
+
+
+def asgi(capture: Capture) -> tuple[Call, Call]:
+    """An application that reads its body and answers, without and with the middleware."""
+    body = {"type": "http.request", "body": REQUEST, "more_body": False}
+    start = {
+        "type": "http.response.start",
+        "status": 200,
+        "headers": [(b"content-length", b"19"), (b"content-type", b"text/csv")],
+    }
+    answer = {"type": "http.response.body", "body": RESPONSE}
+    headers = [
+        (b"host", b"127.0.0.1:8000"),
+        (b"user-agent", b"python-httpx/0.28.1"),
+        (b"accept", b"*/*"),
+        (b"accept-encoding", b"gzip, deflate"),
+        (b"connection", b"keep-alive"),
+        (b"content-type", b"text/csv"),
+        (b"content-length", b"146"),
+    ]
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await send(start)
+        await send(answer)
+
+    async def receive() -> Any:
+        return body
+
+    async def send(message: Any) -> None:
+        pass
+
+    def calling(app: Any) -> Call:
+        def call(number: int) -> None:
+            scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": headers}
+            try:
+                app(scope, receive, send).send(None)
+            except StopIteration:
+                return
+
+        return call
+
+    return calling(application), calling(CaptureMiddleware(application, capture))
+
+
+def wsgi(capture: Capture) -> tuple[Call, Call]:
+    """The same for WSGI."""
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        start_response("200 OK", [("Content-Type", "text/csv"), ("Content-Length", "19")])
+        return [RESPONSE]
+
+    def start_response(status: str, headers: list[tuple[str, str]]) -> Callable[[bytes], object]:
+        return lambda data: None
+
+    def calling(app: Any) -> Call:
+        def call(number: int) -> None:
+            environ = {
+                "REQUEST_METHOD": "POST",
+                "SCRIPT_NAME": "",
+                "PATH_INFO": "/invocations",
+                "CONTENT_TYPE": "text/csv",
+                "CONTENT_LENGTH": str(len(REQUEST)),
+                "wsgi.input": BytesIO(REQUEST),
+            }
+            for _ in app(environ, start_response):
+                pass
+
+        return call
+
+    return calling(application), calling(CaptureWSGIMiddleware(application, capture))
+
+
+def decorator(capture: Capture) -> tuple[Call, Call]:
+    """A function that takes and returns bytes."""
+
+    def predict(data: bytes) -> bytes:
+        return RESPONSE
+
+    tapped = captured(capture)(predict)
+    return lambda number: predict(REQUEST), lambda number: tapped(REQUEST)
+
+
+def log(capture: Capture) -> tuple[Call, Call]:
+    """A call by hand, with an id."""
+    ids = [f"order-{number}" for number in range(RATE)]
+    return lambda number: None, lambda number: capture.log(REQUEST, RESPONSE, inference_id=ids[number % RATE])
+
+
+TAPS = {"ASGI middleware": asgi, "WSGI middleware": wsgi, "`@captured`": decorator, "`capture.log`": log}
+
+
+def paced(bare: Call, tapped: Call, seconds: float) -> tuple[list[float], list[float]]:
+    """Seconds that each call took, both at 5,000 a second in bursts of 10; the order within a pair changes."""
+    taken: dict[Call, list[float]] = {bare: [], tapped: []}
+    clock = time.perf_counter
+    begin = clock()
+    for number in range(int(RATE * seconds)):
+        if number % 10 == 0:
+            time.sleep(max(0.0, begin + number / RATE - clock()))
+        for call in (bare, tapped) if number % 2 else (tapped, bare):
+            start = clock()
+            call(number)
+            taken[call].append(clock() - start)
+    return sorted(taken[bare]), sorted(taken[tapped])
+
+
+def on_the_thread(name: str, sampling: float, seconds: float) -> Record:
+    """Microseconds that a tap adds to a request."""
+    with tempfile.TemporaryDirectory() as folder:
+        capture = Capture("bench", f"{folder}/objects", sampling=sampling, spool=f"{folder}/spool")
+        try:
+            bare, tapped = paced(*TAPS[name](capture), seconds)
+        finally:
+            whole = capture.close()
+        counters = capture.counters
+    assert whole
+    assert counters.seen == len(tapped)
+    assert counters.written + counters.lost == counters.sampled
+    at = {
+        f"us_p{share:g}": (tapped[int(share / 100 * (len(tapped) - 1))] - bare[int(share / 100 * (len(bare) - 1))])
+        * 1e6
+        for share in (50, 90, 99)
+    }
+    means = (statistics.fmean(each) for each in (tapped, bare))
+    return {"task": name, "sampling": sampling, "requests": len(tapped), "lost": counters.lost, **at,
+            "us_mean": (next(means) - next(means)) * 1e6}  # fmt: skip
+
+
+@contextmanager
+def service(folder: Path, store: str, sampling: float, python: Path, core: int) -> Iterator[int]:
+    """FastAPI under uvicorn, pinned to a core; its port."""
+    (folder / "service.py").write_text(SERVICE)
+    given = {"STORE": store, "SAMPLING": str(sampling), "PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]}
+    command = [python, "-m", "uvicorn", "service:app", "--port", "0", "--no-access-log"]
+    process = subprocess.Popen(
+        list(map(str, command)),
+        cwd=folder,
+        env=given,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+    )
+    try:
+        for line in process.stderr:
+            if found := re.search(r"running on http://[^:]+:(\d+)", line):
+                yield int(found[1])
+                break
+        else:
+            raise SystemExit("the service did not start")
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def asked(port: int, seconds: float, folder: Path, core: int) -> Record:
+    """What wrk found: requests per second, and milliseconds."""
+    (folder / "post.lua").write_text(WRK.format(body=REQUEST.decode()))
+    url = f"http://127.0.0.1:{port}/invocations"
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", "-s", str(folder / "post.lua"), url]
+    said = subprocess.run(
+        command, capture_output=True, text=True, check=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})
+    ).stdout
+    assert "Non-2xx" not in said, said
+    assert "Socket errors" not in said, said
+    units = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+    shares = re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)", said)
+    found = {f"ms_p{share}": float(value) * units[unit] for share, value, unit in shares}
+    return {"per_s": float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]), **found}
+
+
+def behind_fastapi(repeats: int, seconds: float) -> list[Record]:
+    """With and without the middleware in turns, all services up all the time."""
+    python = ROOT / environment("fastapi")
+    cores = sorted(os.sched_getaffinity(0))
+    records: list[Record] = []
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        with (
+            service(folder, "", 0.0, python, cores[0]) as bare,
+            service(folder, f"{place}/fifth", 0.2, python, cores[0]) as fifth,
+            service(folder, f"{place}/all", 1.0, python, cores[0]) as every,
+        ):
+            ways = [("without", bare), ("20% captured", fifth), ("100% captured", every)]
+            for port in (bare, fifth, every):
+                asked(port, 1, folder, cores[-1])
+            for repeat in range(repeats):
+                for name, port in ways if repeat % 2 == 0 else reversed(ways):
+                    told = asked(port, seconds, folder, cores[-1])
+                    records.append({"task": "FastAPI", "contender": name, "repeat": repeat, **told})
+                    print(json.dumps(records[-1]), flush=True)
+    for name, _ in ways[1:]:
+        told = [f"{what} x {statistics.median(ratios(records, name, what)):.3f}" for what in ("ms_p50", "ms_p99")]
+        print(f"FastAPI, {name}: {', '.join(told)}")
+    return records
+
+
+def ratios(records: list[Record], name: str, what: str) -> list[float]:
+    mine, bare = values(records, "FastAPI", name, what), values(records, "FastAPI", "without", what)
+    return [mine[n] / bare[n] for n in mine]
+
+
+def main() -> None:
+    given = options(__doc__, repeats=5)
+    records: list[Record] = []
+    for repeat in range(min(given.repeats, 3)):
+        for name in TAPS:
+            for sampling in (0.2, 1.0):
+                told = on_the_thread(name, sampling, 0.5 if given.quick else 2.0)
+                records.append({**told, "contender": f"{sampling:.0%} captured", "repeat": repeat})
+                said = f"p50 {told['us_p50']:.1f} us, p90 {told['us_p90']:.1f} us, mean {told['us_mean']:.1f} us"
+                print(f"{name}, {sampling:.0%} captured: adds {said}", flush=True)
+    if shutil.which("wrk"):
+        records += behind_fastapi(given.repeats, 1 if given.quick else 5)
+    else:
+        print("no wrk here: the FastAPI service is not asked", file=sys.stderr)
+    keep("middleware", records, given.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,9 +2,9 @@
 
     python bench/middleware.py [--quick] [--repeats N]
 
-First each tap is called as a server would call it, 5,000 requests a second in bursts of 10, and beside each call the same
-application without the tap: what is told is the difference. Then FastAPI under uvicorn is asked by wrk, with and without
-the middleware in turns; the service has one core, wrk the other. The second part needs wrk (`apt-get install wrk`).
+First each tap is called as a server would call it, 5,000 requests a second in bursts of 10, and beside each call the
+same application without the tap: what is told is the difference. Then FastAPI under uvicorn is asked by wrk, with and
+without the middleware in turns; the service has one core, wrk the other. That needs wrk (`apt-get install wrk`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ REQUEST = (
     b"20.2633,-14.7036,-2.44412,-4.9807,295,482,911,208,cat16,cat44"
 )
 RESPONSE = b"0.49080954862320386"
-CONNECTIONS = 8
+CALLERS = {"one caller": 1, "8 callers, its core full": 8}
 SERVICE = """
 from fastapi import FastAPI, Request, Response
 import os
@@ -216,11 +217,11 @@ def service(folder: Path, store: str, sampling: float, python: Path, core: int) 
         process.wait(20)
 
 
-def asked(port: int, seconds: float, folder: Path, core: int) -> Record:
+def asked(port: int, connections: int, seconds: int, folder: Path, core: int) -> Record:
     """What wrk found: requests per second, and milliseconds."""
     (folder / "post.lua").write_text(WRK.format(body=REQUEST.decode()))
     url = f"http://127.0.0.1:{port}/invocations"
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", "-s", str(folder / "post.lua"), url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(folder / "post.lua"), url]
     said = subprocess.run(
         command, capture_output=True, text=True, check=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})
     ).stdout
@@ -232,7 +233,7 @@ def asked(port: int, seconds: float, folder: Path, core: int) -> Record:
     return {"per_s": float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]), **found}
 
 
-def behind_fastapi(repeats: int, seconds: float) -> list[Record]:
+def behind_fastapi(repeats: int, seconds: int) -> list[Record]:
     """With and without the middleware in turns, all services up all the time."""
     python = ROOT / environment("fastapi")
     cores = sorted(os.sched_getaffinity(0))
@@ -246,21 +247,22 @@ def behind_fastapi(repeats: int, seconds: float) -> list[Record]:
         ):
             ways = [("without", bare), ("20% captured", fifth), ("100% captured", every)]
             for port in (bare, fifth, every):
-                asked(port, 1, folder, cores[-1])
-            for repeat in range(repeats):
+                asked(port, 1, 1, folder, cores[-1])
+            for repeat, (task, connections) in product(range(repeats), CALLERS.items()):
                 for name, port in ways if repeat % 2 == 0 else reversed(ways):
-                    told = asked(port, seconds, folder, cores[-1])
-                    records.append({"task": "FastAPI", "contender": name, "repeat": repeat, **told})
+                    told = asked(port, connections, seconds, folder, cores[-1])
+                    records.append({"task": task, "contender": name, "repeat": repeat, **told})
                     print(json.dumps(records[-1]), flush=True)
-    for name, _ in ways[1:]:
-        told = [f"{what} x {statistics.median(ratios(records, name, what)):.3f}" for what in ("ms_p50", "ms_p99")]
-        print(f"FastAPI, {name}: {', '.join(told)}")
+    for task, (name, _) in product(CALLERS, ways[1:]):
+        told = [f"{what} x {median_ratio(records, task, name, what):.3f}" for what in ("ms_p50", "ms_p99")]
+        print(f"FastAPI, {task}, {name}: {', '.join(told)}")
     return records
 
 
-def ratios(records: list[Record], name: str, what: str) -> list[float]:
-    mine, bare = values(records, "FastAPI", name, what), values(records, "FastAPI", "without", what)
-    return [mine[n] / bare[n] for n in mine]
+def median_ratio(records: list[Record], task: str, name: str, what: str) -> float:
+    """Over the rounds, of what it is with the middleware to what it is without."""
+    mine, bare = values(records, task, name, what), values(records, task, "without", what)
+    return statistics.median(mine[n] / bare[n] for n in mine)
 
 
 def main() -> None:
@@ -269,12 +271,12 @@ def main() -> None:
     for repeat in range(min(given.repeats, 3)):
         for name in TAPS:
             for sampling in (0.2, 1.0):
-                told = on_the_thread(name, sampling, 0.5 if given.quick else 2.0)
+                told = on_the_thread(name, sampling, 0.5 if given.quick else 1.5)
                 records.append({**told, "contender": f"{sampling:.0%} captured", "repeat": repeat})
                 said = f"p50 {told['us_p50']:.1f} us, p90 {told['us_p90']:.1f} us, mean {told['us_mean']:.1f} us"
                 print(f"{name}, {sampling:.0%} captured: adds {said}", flush=True)
     if shutil.which("wrk"):
-        records += behind_fastapi(given.repeats, 1 if given.quick else 5)
+        records += behind_fastapi(given.repeats, 1 if given.quick else 3)
     else:
         print("no wrk here: the FastAPI service is not asked", file=sys.stderr)
     keep("middleware", records, given.quick)

@@ -1,6 +1,6 @@
-"""The last run of every suite as tables and plots, between the markers of docs/benchmarks.md.
+"""The last run of every suite as tables and plots, between the markers of the pages in docs that hold some.
 
-python bench/report.py [--quick]     quick: into bench/results/quick/benchmarks.md
+python bench/report.py [--quick]     quick: into bench/results/quick
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from measure import RESULTS, ROOT, Record, kept, median, ratio
+from measure import RESULTS, ROOT, Record, kept, median, ratio, values
 from options import options
 from peers.run import SCAN, TASKS, environment
 from profiling import SCANS
@@ -20,6 +20,8 @@ from profiling import SCANS
 OURS = "Driftline"
 LOCAL, SPARK = "local, 2 threads", "Spark, 2 workers of 1 core"
 SUITES = ("startup", "capture", "accuracy", "profiling", "peers", "join", "ingest", "scaling", "spark")
+PAGES = {"benchmarks": SUITES, "capture": ("middleware",), "gateway": ("gateway",)}
+"""The pages of the documentation that hold tables, and the suites that these are made of."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -38,11 +40,11 @@ def times(value: float) -> str:
 class Report:
     """The records of all suites, and what is said of them."""
 
-    def __init__(self, quick: bool) -> None:
+    def __init__(self, quick: bool, suites: Iterable[str] = SUITES) -> None:
         self.quick = quick  # the goals are for the full sizes
         self.heads: dict[str, Record] = {}
         self.records: dict[str, list[Record]] = {}
-        for suite in SUITES:
+        for suite in suites:
             self.heads[suite], self.records[suite] = kept(suite, quick)
 
     def machine(self) -> str:
@@ -227,6 +229,68 @@ class Report:
             rows.append([f"`capture.log`, 5,000 requests/s, {name}", f"p50 {middle:.1f} µs, p99 {slow:.0f} µs"])
         return table(["what", "median"], rows)
 
+    def taps(self) -> str:
+        """What each tap adds on the request thread, then what a FastAPI service becomes."""
+        records, rows = self.records["middleware"], []
+        alone = [r for r in records if "us_p50" in r]
+        for task, name in dict.fromkeys((r["task"], r["contender"]) for r in alone):
+            p50, p90, mean = (median(alone, task, name, what) for what in ("us_p50", "us_p90", "us_mean"))
+            rows.append([task, name, f"{p50:.1f} µs", f"{p90:.1f} µs", f"{mean:.1f} µs"])
+        asked = [r for r in records if "ms_p99" in r]
+        services = []
+        for task, name in dict.fromkeys((r["task"], r["contender"]) for r in asked):
+            p50, p99, per_s = (median(asked, task, name, what) for what in ("ms_p50", "ms_p99", "per_s"))
+            services.append(
+                [task, name, f"{p50:.2f} ms", f"{p99:.2f} ms", *self._against(asked, task, name), f"{per_s:,.0f}"]
+            )
+        head = ["FastAPI under uvicorn, by wrk", "", "p50", "p99", "p50, ×", "p99, × (rounds)", "requests/s"]
+        return (
+            f"{self._where('middleware')}\n\n"
+            + table(["adds to a request, at 5,000/s", "", "p50", "p90", "mean"], rows)
+            + f"\n\n{table(head, services)}"
+        )
+
+    def _against(self, records: Sequence[Record], task: str, name: str) -> tuple[str, str]:
+        if name == "without":
+            return "1", "1"
+        found = []
+        for what in ("ms_p50", "ms_p99"):
+            mine, bare = values(records, task, name, what), values(records, task, "without", what)
+            found.append(sorted(mine[n] / bare[n] for n in mine))
+        p50, p99 = found
+        return f"{statistics.median(p50):.2f}", f"{statistics.median(p99):.2f} ({p99[0]:.2f} to {p99[-1]:.2f})"
+
+    def _where(self, suite: str) -> str:
+        head = self.heads[suite]
+        return f"{head['cores']} cores of {head['processor']}, Python {head['python']}, {head['at'][:10]}."
+
+    def gateway(self) -> str:
+        """What it adds, and what it holds."""
+        records = self.records["gateway"]
+        through, direct = (values(records, "added", name, "ms_p50") for name in ("gateway", "direct"))
+        apart = sorted(through[n] - direct[n] for n in through)
+        rate = next(r["rate"] for r in records if r["task"] == "added")
+        held = next(r for r in records if r["task"] == "holds")
+        kept_ = next(r for r in records if r["task"] == "captured")
+        rows = [
+            [
+                f"added to the median at {rate:g} requests/s",
+                f"{statistics.median(apart):.2f} ms; of {len(apart)} rounds {apart[0]:.2f} to {apart[-1]:.2f}",
+            ],
+            [
+                f"{held['rate']:,g} requests/s on one core for {held['seconds']:g} s",
+                f"{held['answered']:,} of {held['asked']:,} answered in {held['took']:.1f} s, "
+                f"median {held['ms_p50']:.2f} ms, 99 % within {held['ms_p99']:.0f} ms; "
+                f"the core busy for {held['busy']:.0%}",
+            ],
+            [
+                "captured in both",
+                f"{kept_['seen']:,} seen, {kept_['sampled']:,} chosen, "
+                f"{kept_['written']:,} stored, {kept_['lost']:,} lost",
+            ],
+        ]
+        return f"{self._where('gateway')}\n\n{table(['', 'measured'], rows)}"
+
     def plot(self, folder: Path) -> None:
         records = self.records["peers"]
         bars = {
@@ -254,17 +318,23 @@ def _contenders(records: Iterable[Record], task: str) -> list[str]:
 
 def main() -> None:
     given = options(__doc__)
-    report = Report(given.quick)
-    text = (ROOT / "docs/benchmarks.md").read_text()
+    folder = RESULTS / "quick" if given.quick else ROOT / "docs"
+    for page, suites in PAGES.items():
+        report = Report(given.quick, suites)
+        filled(report, page, folder)
+        if page == "benchmarks":
+            report.plot(folder)
+            print(report.goals())
+    print(f"\nwritten: {', '.join(PAGES)} in {folder.relative_to(ROOT)}, and two plots beside them")
+
+
+def filled(report: Report, page: str, folder: Path) -> None:
+    text = (ROOT / f"docs/{page}.md").read_text()
     for name in re.findall(r"<!-- (\w+) -->", text):
         said = getattr(report, name)()
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = marked.sub(lambda match, said=said: f"{match[1]}\n{said}\n{match[2]}", text)
-    folder = RESULTS / "quick" if given.quick else ROOT / "docs"
-    (folder / "benchmarks.md").write_text(text)
-    report.plot(folder)
-    print(report.goals())
-    print(f"\nwritten: {folder.relative_to(ROOT)}/benchmarks.md and two plots beside it")
+    (folder / f"{page}.md").write_text(text)
 
 
 if __name__ == "__main__":

@@ -276,6 +276,21 @@ def test_many_connections_at_once_lose_nothing(tmp_path: Path) -> None:
         assert (sink.counted().written, sink.counted().lost) == (400, 0)
 
 
+def test_a_connection_too_many_is_turned_away_and_counted_for_the_operator(tmp_path: Path) -> None:
+    with running(tmp_path, "--max-connections", "1") as sink:
+        address = sink.told["listening"].removeprefix("http://")
+        first, second = (http.client.HTTPConnection(address, timeout=20) for _ in range(2))
+        first.request("POST", "/", b'{"a": 1}', as_the_logger(ASKED, "1"))
+        assert first.getresponse().read() == b""
+        second.connect()
+        assert second.sock.recv(1000).startswith(b"HTTP/1.1 503")
+        assert "driftline_connections_refused_total 1" in sink.metrics()
+        first.close()
+        second.close()
+        assert sink.stop() == 0
+        assert (sink.counted().seen, sink.counted().dropped) == (1, {"sink stopped before the other side came": 1})
+
+
 def _until(sink: Sink, mark: str) -> None:
     end = time.monotonic() + 20
     while mark not in sink.metrics():

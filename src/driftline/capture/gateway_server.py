@@ -14,7 +14,7 @@ from aiohttp.http import HttpProcessingError
 from driftline.capture.buffer import complain
 from driftline.capture.client import Capture
 from driftline.capture.gateway import as_given
-from driftline.capture.metrics import CONTENT_TYPE
+from driftline.capture.metrics import CONTENT_TYPE, Family, exposition
 from driftline.errors import DriftlineError, InputError
 
 _KEEP_ALIVE_S = 75.0  # also for a connection that has not sent a whole head of a request yet
@@ -80,7 +80,12 @@ async def serve(
     await service.open()
     state = _State()
     traffic = await _listen(
-        service.handle, listening.host, listening.port, most=listening.most_connections, drain_s=listening.drain_s
+        service.handle,
+        listening.host,
+        listening.port,
+        most=listening.most_connections,
+        drain_s=listening.drain_s,
+        refuse=state.refuse,
     )
     admin = None
     if listening.admin_port is not None:
@@ -99,6 +104,16 @@ async def serve(
 
 class _State:
     draining = False
+    refused = 0
+
+    def refuse(self) -> None:
+        """A connection is one too many."""
+        self.refused += 1
+
+    def metrics(self) -> str:
+        """In the text format of Prometheus."""
+        told = "Connections answered 503, being one too many."
+        return exposition([Family("driftline_connections_refused_total", "counter", told, [({}, self.refused)])])
 
 
 class _Port:
@@ -116,7 +131,15 @@ class _Port:
         await self._runner.cleanup()
 
 
-async def _listen(handle: Callable[[web.Request], Any], host: str, port: int, *, most: int, drain_s: float) -> _Port:
+async def _listen(
+    handle: Callable[[web.Request], Any],
+    host: str,
+    port: int,
+    *,
+    most: int,
+    drain_s: float,
+    refuse: Callable[[], None] = lambda: None,
+) -> _Port:
     application = web.Application(client_max_size=64 << 20)
     application.on_response_prepare.append(as_given)
     application.router.add_route("*", "/{path:.*}", handle)  # found at once; the middleware is for what is no path
@@ -140,7 +163,10 @@ async def _listen(handle: Callable[[web.Request], Any], host: str, port: int, *,
     assert http is not None  # noqa: S101  setup() has made it
 
     def accept() -> asyncio.BaseProtocol:
-        return http() if len(http.connections) < most else _Full()
+        if len(http.connections) < most:
+            return http()
+        refuse()
+        return _Full()
 
     try:
         server = await asyncio.get_running_loop().create_server(accept, host, port, backlog=1024)
@@ -180,7 +206,8 @@ def _operator(service: Service, capture: Capture, state: _State) -> Callable[[we
                 {"status": status}, status=503 if status != "ok" and "ready" in request.path else 200
             )
         if request.path == "/-/metrics":
-            return web.Response(text=capture.metrics() + service.metrics(), headers={"Content-Type": CONTENT_TYPE})
+            told = capture.metrics() + service.metrics() + state.metrics()
+            return web.Response(text=told, headers={"Content-Type": CONTENT_TYPE})
         return web.json_response(
             {"error": "not_found", "detail": "there are /-/healthy, /-/ready and /-/metrics"}, status=404
         )

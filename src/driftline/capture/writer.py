@@ -40,7 +40,9 @@ DISK_FULL = "disk full"
 SPOOL_FAILED = "spool cannot be written"
 FAILED = "writer failed"
 _POLL_S = 0.1
-_SLICE = 32  # records between two chances for other threads: encoding in one go would hold the GIL for milliseconds
+_SLICE = 4  # records between two chances for other threads: encoding in one go would hold the GIL for milliseconds
+_PAUSE_S = 50e-6  # which the system makes twice as long
+_BACKLOG = 2000  # with so many records to write the writer hurries
 _SAVE_BYTES = 256 << 10
 _OPEN_SEGMENTS = 2  # a clock that goes back and forth over a full hour must not close a segment with every record
 _IDLE_S = 5.0  # a segment of an hour that is over is closed when nothing came for so long
@@ -142,7 +144,7 @@ class Writer:
                     self.uploader.start()
                 order = order or self._next()
                 self._look(time.monotonic())
-                self._drain()
+                self._drain(hurried=order is not None)
                 self._tend(time.monotonic())
                 if order is not None:
                     at_work = order.deadline is None
@@ -181,7 +183,7 @@ class Writer:
         self._sync()
         self.uploader.bell.put(order)
 
-    def _drain(self) -> None:
+    def _drain(self, *, hurried: bool) -> None:
         self._batch.extend(self._buffer.take())
         unsaved = number = 0
         while self._batch:
@@ -200,7 +202,8 @@ class Writer:
                 self._save()
                 unsaved = 0
             if number % _SLICE == 0:
-                time.sleep(0)
+                # From a pause of no length this thread would be back before a request that waits has woken up.
+                time.sleep(0 if hurried or len(self._batch) > _BACKLOG else _PAUSE_S)
         self._save()
 
     def _add(self, place: Place, exchange: Exchange) -> int:

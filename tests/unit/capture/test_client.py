@@ -410,3 +410,20 @@ def test_what_waits_when_the_process_ends_is_written(tmp_path: Path, read_back: 
     script = "import sys\nfrom driftline.capture import Capture\nCapture('flights', sys.argv[1]).log('1', '0')\n"
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "objects")], check=True)
     assert len(read_back()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_gives_no_id_that_its_parent_gives(store: Directory) -> None:
+    with Capture("flights", store, sampling=0.5) as capture:
+        capture.log(b"1", b"2")  # several ids are drawn at once: some wait now
+        reads, writes = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(writes, json.dumps([capture.log(b"1", b"2") for _ in range(40)]).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        given = json.loads(os.read(reads, 1 << 16))
+        assert len(given) == 40
+        assert not set(given) & {capture.log(b"1", b"2") for _ in range(40)}
+        os.close(reads)
+        os.close(writes)

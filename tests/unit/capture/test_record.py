@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftline.capture.ids import new_id
+from driftline.capture.ids import Ids, id_hash, new_id
 from driftline.capture.record import ContentTypes, Encoding, Payload, Record, decode, payload
 from driftline.errors import Corrupt, InputError
 
@@ -199,3 +199,13 @@ def test_ids_are_uuids_of_version_4_and_differ() -> None:
     ids = {new_id() for _ in range(1000)}
     assert len(ids) == 1000
     assert all(UUID(each).version == 4 and UUID(each).variant == "specified in RFC 4122" for each in ids)
+
+
+def test_ids_drawn_many_at_once_are_no_other_and_come_with_their_digests() -> None:
+    from uuid import UUID
+
+    ids = Ids()
+    drawn = [ids.drawn() for _ in range(1000)]
+    assert len({each for each, _ in drawn}) == 1000
+    assert all(UUID(each).version == 4 and UUID(each).variant == "specified in RFC 4122" for each, _ in drawn)
+    assert all(int.from_bytes(digest, "big") == id_hash(each) for each, digest in drawn)

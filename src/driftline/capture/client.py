@@ -255,9 +255,7 @@ class Capture:
 
     def reload(self, sampling: float | Sampling) -> None:
         """Sample otherwise from now on. The change is recorded in the records and with the counters."""
-        sampler = Sampler(sampling)
-        self.sampler = sampler
-        """Decides; another one after each change."""
+        self.sampler = sampler = Sampler(sampling)
         self._in_force.samples(self._clock(), sampler.sampling)
 
     def protect(self, privacy: Policy | None) -> None:

@@ -880,8 +880,9 @@ static inline uint64_t no_number(uint64_t word) {
 
 /* -- frequent texts --------------------------------------------------------------------------------------------- */
 
-/* The table of driftline/kernels/heavy.py. Keys of a cell wait until there are STACK; then their bits are added as a
- * processor adds, in one word for each digit of the counts, and now and then the digits are added to the counters. */
+/* The table of driftline/kernels/heavy.py. Rows wait until there are WAITING, and are then sorted by cell. STACK keys
+ * of a cell at a time are added as a processor adds, all bits of theirs at once, in one word for each digit of the
+ * counts; at last the digits are added to the counters. */
 #define TABLE_ROWS 2
 #define BUCKETS 128
 #define BITS 160 /* of a key, those that are used */
@@ -891,13 +892,21 @@ static inline uint64_t no_number(uint64_t word) {
 #define TABLE (CELLS * (1 + BITS) + SKETCH_ROWS * SKETCH_WIDTH)
 #define STACK 8
 #define DIGITS 16
+#define WAITING 4096
 
 typedef uint64_t Key __attribute__((vector_size(32), aligned(8)));
 
 typedef struct {
-    Key waiting[STACK], digits[DIGITS];
-    uint32_t rows; /* since the digits were added to the counters, those that wait among them */
+    Key digits[DIGITS];
+    uint32_t rows; /* since the digits were added to the counters */
 } Cell;
+
+typedef struct {
+    Cell cells[CELLS];
+    Key keys[WAITING + 1]; /* of the rows that wait; the last one is zero */
+    uint8_t buckets[TABLE_ROWS][WAITING];
+    int waiting;
+} Cells;
 
 DISPATCHED static void add_digits(Cell *cell, int64_t *counters) {
     int digits = 0;
@@ -918,53 +927,69 @@ DISPATCHED static void add_digits(Cell *cell, int64_t *counters) {
 /* Adds two bits to a digit, for all bits of keys at once, and gives the higher digit. */
 #define CARRIED(carry, digit, one, other)                           \
     do {                                                            \
-        const Key either = (digit) ^ (one);                         \
-        carry = ((digit) & (one)) | (either & (other));             \
-        digit = either ^ (other);                                   \
+        const Key a = (one), b = (other), either = (digit) ^ a;     \
+        carry = ((digit) & a) | (either & b);                       \
+        digit = either ^ b;                                         \
     } while (0)
 
-DISPATCHED static void add_stack(Cell *cell) {
-    const Key *keys = cell->waiting;
+/* Adds the keys of some rows to a cell; `rows` goes on to a multiple of STACK. */
+DISPATCHED static void add_keys(Cell *cell, const Key *keys, const uint16_t *rows, int n) {
     Key first = cell->digits[0], second = cell->digits[1], third = cell->digits[2], two[4], four[2], carry;
-    for (int pair = 0; pair < 4; pair++) CARRIED(two[pair], first, keys[2 * pair], keys[2 * pair + 1]);
-    for (int half = 0; half < 2; half++) CARRIED(four[half], second, two[2 * half], two[2 * half + 1]);
-    CARRIED(carry, third, four[0], four[1]);
+    for (int at = 0; at < n; at += STACK, rows += STACK) {
+        for (int pair = 0; pair < 4; pair++) CARRIED(two[pair], first, keys[rows[2 * pair]], keys[rows[2 * pair + 1]]);
+        for (int half = 0; half < 2; half++) CARRIED(four[half], second, two[2 * half], two[2 * half + 1]);
+        CARRIED(carry, third, four[0], four[1]);
+        for (int i = 3; i < DIGITS && (carry[0] | carry[1] | carry[2]); i++) {
+            const Key before = cell->digits[i];
+            cell->digits[i] = before ^ carry;
+            carry &= before;
+        }
+    }
     cell->digits[0] = first;
     cell->digits[1] = second;
     cell->digits[2] = third;
-    for (int i = 3; i < DIGITS && (carry[0] | carry[1] | carry[2]); i++) {
-        const Key before = cell->digits[i];
-        cell->digits[i] = before ^ carry;
-        carry &= before;
-    }
+    cell->rows += (uint32_t)n;
 }
 
-static inline void take_in_key(Cell *cells, int64_t *table, uint64_t first, uint64_t second, uint64_t hash) {
-    const uint64_t low = hash & UINT32_MAX, spread = mixed(low + GAMMA);
+static void add_waiting(Cells *cells, int64_t *table) {
+    uint16_t sorted[WAITING + BUCKETS * STACK];
     for (int row = 0; row < TABLE_ROWS; row++) {
-        const uint64_t at = (uint64_t)row * BUCKETS + ((spread >> (57 - 7 * row)) & (BUCKETS - 1));
-        Cell *cell = cells + at;
-        cell->waiting[cell->rows++ & (STACK - 1)] = (Key){first, second, low, 0};
-        if (__builtin_expect((cell->rows & (STACK - 1)) == 0, 0)) {
-            add_stack(cell);
-            if (cell->rows >= (1 << DIGITS) - STACK) add_digits(cell, table + at * (1 + BITS));
+        const uint8_t *buckets = cells->buckets[row];
+        int counts[BUCKETS] = {0}, begins[BUCKETS], at = 0;
+        for (int i = 0; i < cells->waiting; i++) counts[buckets[i]]++;
+        for (int bucket = 0; bucket < BUCKETS; bucket++) {
+            begins[bucket] = at;
+            at += (counts[bucket] + STACK - 1) / STACK * STACK;
+        }
+        for (int i = 0; i < at; i++) sorted[i] = WAITING;
+        for (int i = 0; i < cells->waiting; i++) sorted[begins[buckets[i]]++] = (uint16_t)i;
+        for (int bucket = 0; bucket < BUCKETS; bucket++) {
+            Cell *cell = cells->cells + row * BUCKETS + bucket;
+            const int n = counts[bucket];
+            if (n) add_keys(cell, cells->keys, sorted + begins[bucket] - n, n);
+            if (cell->rows >= (1 << DIGITS) - WAITING) add_digits(cell, table + (row * BUCKETS + bucket) * (1 + BITS));
         }
     }
-    int64_t *sketch = table + CELLS * (1 + BITS);
-    for (int row = 0; row < SKETCH_ROWS; row++) sketch[row * SKETCH_WIDTH + ((spread >> (10 * row)) & (SKETCH_WIDTH - 1))]++;
+    cells->waiting = 0;
 }
 
-/* Adds what waits in the cells to the table. */
-static void settle_cells(Cell *cells, int64_t *table) {
-    for (int at = 0; at < CELLS; at++) {
-        Cell *cell = cells + at;
-        const uint32_t waiting = cell->rows & (STACK - 1);
-        if (waiting) {
-            memset(cell->waiting + waiting, 0, sizeof cell->waiting[0] * (STACK - waiting));
-            add_stack(cell);
-        }
-        if (cell->rows) add_digits(cell, table + at * (1 + BITS));
-    }
+static inline void take_in_key(Cells *cells, int64_t *table, uint64_t first, uint64_t second, uint64_t hash) {
+    const uint64_t low = hash & UINT32_MAX, spread = mixed(low + GAMMA);
+    const int at = cells->waiting++;
+    cells->keys[at] = (Key){first, second, low, 0};
+    for (int row = 0; row < TABLE_ROWS; row++)
+        cells->buckets[row][at] = (spread >> (57 - 7 * row)) & (BUCKETS - 1);
+    int64_t *sketch = table + CELLS * (1 + BITS);
+    for (int row = 0; row < SKETCH_ROWS; row++)
+        sketch[row * SKETCH_WIDTH + ((spread >> (10 * row)) & (SKETCH_WIDTH - 1))]++;
+    if (__builtin_expect(at == WAITING - 1, 0)) add_waiting(cells, table);
+}
+
+/* Adds all that waits to the table. */
+static void settle_cells(Cells *cells, int64_t *table) {
+    add_waiting(cells, table);
+    for (int at = 0; at < CELLS; at++)
+        if (cells->cells[at].rows) add_digits(cells->cells + at, table + at * (1 + BITS));
 }
 
 typedef struct { /* a sample of texts: rows by their spelling, and those that are looked at one by one */
@@ -1001,7 +1026,7 @@ typedef struct { /* a sample of texts: rows by their spelling, and those that ar
     } while (0)
 
 static int sample_them(int wide, const void *offsets, const uint8_t *data, const uint8_t *end, const uint8_t *valid,
-                       int64_t offset, int64_t length, uint64_t bound, uint8_t *registers, Cell *cells, int64_t *table,
+                       int64_t offset, int64_t length, uint64_t bound, uint8_t *registers, Cells *cells, int64_t *table,
                        Sample *sample) {
     if (wide) SAMPLE(int64_t);
     else SAMPLE(int32_t);
@@ -1012,23 +1037,25 @@ static PyObject *sample_strings(PyObject *Py_UNUSED(module), PyObject *arguments
     Py_buffer offsets, data, registers, table, valid = {0};
     PyObject *mask, *answer = NULL;
     Sample sample = {0};
-    Cell *cells = NULL;
+    Cells *cells = NULL;
     long long offset, length, level;
     int sort, failed = 0;
-    if (!PyArg_ParseTuple(arguments, "Cy*OLLLy*w*w*", &sort, &offsets, &mask, &offset, &length, &level, &data, &registers,
-                          &table))
+    if (!PyArg_ParseTuple(arguments, "Cy*OLLLy*w*w*", &sort, &offsets, &mask, &offset, &length, &level, &data,
+                          &registers, &table))
         return NULL;
     if (mask != Py_None && PyObject_GetBuffer(mask, &valid, PyBUF_SIMPLE) < 0) goto done;
     const long long width = sort == 'q' ? 8 : 4;
     if ((sort != 'q' && sort != 'i') || level < 1 || level > 63 || registers.len != REGISTERS ||
-        table.len != TABLE * 8 || (uintptr_t)table.buf % 8 || offset < 0 || length < 0 || (uintptr_t)offsets.buf % (uintptr_t)width || offset > offsets.len / width - 1 ||
+        table.len != TABLE * 8 || (uintptr_t)table.buf % 8 || offset < 0 || length < 0 ||
+        (uintptr_t)offsets.buf % (uintptr_t)width || offset > offsets.len / width - 1 ||
         length > offsets.len / width - 1 - offset || (valid.obj && (offset + length + 7) / 8 > valid.len)) {
-        PyErr_SetString(PyExc_ValueError, "not the offsets of so many texts, a level from 1 to 63, all registers and a table");
+        PyErr_SetString(PyExc_ValueError, "not the offsets of so many texts, a level from 1 to 63, all registers and a "
+                                         "table");
         goto done;
     }
     sample.rows = malloc(sizeof(int64_t) * (size_t)(length + 1));
     sample.numerals = malloc(sizeof(int64_t) * (size_t)(length + 1));
-    cells = calloc(CELLS, sizeof(Cell));
+    cells = calloc(1, sizeof(Cells));
     if (!sample.rows || !sample.numerals || !cells) {
         PyErr_NoMemory();
         goto done;
@@ -1132,8 +1159,8 @@ static PyMethodDef functions[] = {
     {"hash_strings", hash_strings, METH_VARARGS,
      "hash_strings(data, offsets)\n\nThe 64-bit hashes of strings, as bytes."},
     {"sample_strings", sample_strings, METH_VARARGS,
-     "sample_strings(sort, offsets, validity, offset, length, level, data, registers, table)\n\nHow many texts are spelled in "
-     "which way, which rows are of the level, and which are numbers; all go into registers and table."},
+     "sample_strings(sort, offsets, validity, offset, length, level, data, registers, table)\n\nHow many texts are spelled "
+     "in which way, which rows are of the level, and which are numbers; all go into registers and table."},
     {"spellings", spellings, METH_VARARGS,
      "spellings(data, offsets)\n\nHow strings are spelled, as bytes: 0 string, 1 integral, 2 fractional, 3 boolean."},
     {"registers_of", registers_of, METH_O, "registers_of(hashes)\n\nThe registers of values with these hashes."},

@@ -221,13 +221,11 @@ class ColumnFolding:
 
     def _count(self, column: pa.DictionaryArray, scale: int) -> None:
         counts = count_codes(*codes(column), len(column.dictionary))
-        if self._texts is not None and self._texts.scale != scale:
+        if self._texts is not None and (self._texts.scale != scale or self._texts.full_for(column.dictionary)):
             self._close_texts()
         if self._texts is None:
             self._texts = _Texts(scale)
         self._texts.add(column.dictionary, counts)
-        if self._texts.entries > _ENTRIES:
-            self._close_texts()
 
     def _sample(self, texts: pa.Array, level: int, scale: int) -> None:
         """Take in texts of a column that has so many that only those of this level count one by one."""
@@ -262,6 +260,10 @@ class _Texts:
     entries: int = 0
     distinct: list[pa.Array] = field(default_factory=list)
     counts: list[npt.NDArray[np.int64]] = field(default_factory=list)
+
+    def full_for(self, distinct: pa.Array) -> bool:
+        """Whether this dictionary should not be held as well; the last one again costs nothing."""
+        return self.entries > _ENTRIES and not self.distinct[-1].equals(distinct)
 
     def add(self, distinct: pa.Array, counts: npt.NDArray[np.int64]) -> None:
         if self.distinct and self.distinct[-1].equals(distinct):

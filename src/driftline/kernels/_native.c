@@ -992,6 +992,40 @@ static void settle_cells(Cells *cells, int64_t *table) {
         if (cells->cells[at].rows) add_digits(cells->cells + at, table + at * (1 + BITS));
 }
 
+DISPATCHED static void add_counted(int64_t *counters, const uint64_t *key, int64_t count) {
+    *counters++ += count;
+    for (int bit = 0; bit < BITS; bit += 32) {
+        const uint32_t bits = (uint32_t)(key[bit / 64] >> (bit % 64));
+        for (int i = 0; i < 32; i++) counters[bit + i] += count & -(int64_t)((bits >> i) & 1);
+    }
+}
+
+static PyObject *add_counts(PyObject *Py_UNUSED(module), PyObject *arguments) {
+    Py_buffer words, counts, table;
+    if (!PyArg_ParseTuple(arguments, "y*y*w*", &words, &counts, &table)) return NULL;
+    const Py_ssize_t n = counts.len / 8;
+    const int fits = words.len == 3 * counts.len && counts.len % 8 == 0 && table.len == TABLE * 8 &&
+                     !(((uintptr_t)words.buf | (uintptr_t)counts.buf | (uintptr_t)table.buf) % 8);
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t i = 0; i < n; i++) {
+            const uint64_t *word = (const uint64_t *)words.buf + i, key[3] = {word[0], word[n], word[2 * n]};
+            const uint64_t spread = mixed((key[2] & UINT32_MAX) + GAMMA);
+            const int64_t count = ((const int64_t *)counts.buf)[i];
+            int64_t *own = table.buf;
+            for (int row = 0; row < TABLE_ROWS; row++, own += BUCKETS * (1 + BITS))
+                add_counted(own + ((spread >> (57 - 7 * row)) & (BUCKETS - 1)) * (1 + BITS), key, count);
+            for (int row = 0; row < SKETCH_ROWS; row++, own += SKETCH_WIDTH)
+                own[(spread >> (10 * row)) & (SKETCH_WIDTH - 1)] += count;
+        }
+        Py_END_ALLOW_THREADS
+    } else PyErr_SetString(PyExc_ValueError, "not three words of so many keys, their counts and a table");
+    PyBuffer_Release(&words);
+    PyBuffer_Release(&counts);
+    PyBuffer_Release(&table);
+    return fits ? Py_NewRef(Py_None) : NULL;
+}
+
 typedef struct { /* a sample of texts: rows by their spelling, and those that are looked at one by one */
     int64_t kinds[4], chosen, numbers;
     int64_t *rows, *numerals;
@@ -1154,6 +1188,8 @@ static PyObject *count_codes(PyObject *Py_UNUSED(module), PyObject *arguments) {
 }
 
 static PyMethodDef functions[] = {
+    {"add_counts", add_counts, METH_VARARGS,
+     "add_counts(words, counts, table)\n\nAdds keys to a table, each as often as it was counted."},
     {"count_codes", count_codes, METH_VARARGS,
      "count_codes(sort, codes, validity, offset, length, size)\n\nHow often each code from 0 to size stands, as bytes."},
     {"hash_strings", hash_strings, METH_VARARGS,

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from driftline.kernels import distinct, texts
+from driftline.kernels import distinct, heavy, texts
 from driftline.kernels.distinct import Registers
 from driftline.kernels.in_numpy import Buffer, InNumPy, Kept, valid
 from driftline.kernels.reference import Buckets, Ints, Keys, hash_keys
@@ -149,6 +149,15 @@ def sample_strings(
     """
     kinds, rows, numerals = _native.sample_strings(*offsets, level, data, registers, table)
     return Sampled(kinds, np.frombuffer(rows, np.int64), np.frombuffer(numerals, np.int64))
+
+
+def table_of_counts(words: heavy.Words, counts: Ints) -> Ints:
+    """The table of texts that are counted already, as `heavy.of_counts` says."""
+    if not compiled():
+        return heavy.of_counts(words, counts)
+    table = heavy.empty()
+    _native.add_counts(np.ascontiguousarray(words), np.ascontiguousarray(counts), table)
+    return table
 
 
 def count_codes(sort: str, codes: Buffer, validity: Buffer | None, offset: int, length: int, size: int) -> Ints:

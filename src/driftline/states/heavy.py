@@ -28,7 +28,7 @@ import numpy as np
 from driftline.errors import Corrupt
 from driftline.kernels import heavy
 from driftline.kernels.heavy import BITS, PREFIX, WIDTH, Words
-from driftline.kernels.numbers import hash_strings
+from driftline.kernels.numbers import hash_strings, table_of_counts
 from driftline.kernels.reference import Ints
 from driftline.states.packing import PackedArray, pack_array, unpack_array
 
@@ -73,7 +73,7 @@ class HeavyState:
     @classmethod
     def of_counts(cls, words: Words, counts: Ints) -> HeavyState:
         """The state of texts that are counted already."""
-        return cls.of_table(heavy.of_counts(words, counts))
+        return cls.of_table(table_of_counts(words, counts))
 
     @property
     def table(self) -> Ints:

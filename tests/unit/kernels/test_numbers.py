@@ -209,6 +209,12 @@ def test_texts_are_never_read_beyond_their_bytes(offsets: list[int]) -> None:
 
 
 @needs_compiled
+def test_keys_that_do_not_fit_their_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="not three words of so many keys"):
+        numbers.table_of_counts(np.zeros((3, 2), np.uint64), np.zeros(3, np.int64))
+
+
+@needs_compiled
 def test_a_table_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="all registers and a table"):
         numbers.sample_strings(

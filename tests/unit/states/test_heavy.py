@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from driftline.errors import Corrupt
 from driftline.kernels import heavy
-from driftline.kernels.numbers import in_numpy
+from driftline.kernels.numbers import in_numpy, table_of_counts
 from driftline.schema import PROBABILITY
 from driftline.states.column import Column, ColumnFolding
 from driftline.states.frequent import LIMIT, Counted, Frequent, FrequentState
@@ -130,6 +130,7 @@ def test_counts_are_taken_in_as_rows_are() -> None:
     rows = heavy.empty()
     heavy.take_in(rows, np.repeat(words, counts, axis=1))
     assert heavy.of_counts(words, counts).tolist() == rows.tolist()
+    assert table_of_counts(words, counts).tolist() == rows.tolist()
 
 
 def test_few_values_cost_no_table() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from driftline.capture.client import Capture
@@ -23,7 +24,7 @@ _INVOKED_VARIANT = INVOKED_VARIANT.encode()
 _TOLD_BY_CALLERS = frozenset(
     {_INFERENCE_ID, _CUSTOM_ATTRIBUTES, b"content-type", b"content-encoding", b"content-length"}
 )
-_TOLD_BY_MODELS = frozenset({b"content-type", b"content-encoding", _INVOKED_VARIANT})
+_TOLD_BY_MODELS = (b"content-type", b"content-encoding", _INVOKED_VARIANT)  # applications also give bytearrays
 
 
 class CaptureMiddleware:
@@ -114,7 +115,7 @@ class CaptureMiddleware:
             heard = _Heard(tapping, asked, path, inference_id, attributes, lookup)
             heard.between(receive, send)
             if heard.keeps:
-                request = heard.asks(kind and _text(kind), encoding and _text(encoding))
+                request = heard.asks(kind and _type(kind), encoding and _type(encoding))
                 if request is not None:
                     request.whole = nothing
             return heard
@@ -237,9 +238,9 @@ class _Heard(Tap):
             elif not self.keeps:
                 continue
             elif name == b"content-type":
-                kind = _text(value)
+                kind = _type(bytes(value))
             else:
-                encoding = _text(value)
+                encoding = _type(bytes(value))
         self.begin(message["status"], kind, encoding, variant)
         if self.event_id is not None:
             return {**message, "headers": [*headers, (_EVENT_ID, self.event_id.encode())]}
@@ -257,6 +258,12 @@ class _Lookup:
     def __call__(self, wanted: str) -> str | None:
         name = wanted.encode()
         return next((_text(value) for found, value in self._headers if found.lower() == name), None)
+
+
+@lru_cache(maxsize=256)
+def _type(value: bytes) -> str:
+    """The same for values that are few: content types and encodings."""
+    return _text(value)
 
 
 def _text(value: bytes) -> str:

@@ -84,7 +84,11 @@ class Buffer:
     def offer(self, exchange: Exchange, size: int) -> bool:
         """Take the exchange if there is room; drop and count it if there is none. Whether there was room."""
         with self._lock:
-            tally = self._tally(exchange.at, exchange.endpoint, exchange.variant)
+            at, own = exchange.at, self._own
+            if exchange.endpoint is None and exchange.variant is None and own.start <= at < own.end:
+                tally = own.tally
+            else:
+                tally = self._tally(at, exchange.endpoint, exchange.variant)
             tally.saw(1)
             waiting = len(self._items)
             if self._closed:

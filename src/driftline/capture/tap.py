@@ -172,7 +172,11 @@ class Tap:
             self._tapping.failed(why)
 
     def _hand_over(self, status: int) -> None:
-        probability = self._choice.settle(status)
+        choice = self._choice
+        if choice.limit is None:
+            probability = choice.failed if status >= FAILED else choice.fine
+        else:
+            probability = choice.settle(status)
         if probability is None:
             return
         tapping, (endpoint, variant) = self._tapping, self.asked

@@ -183,3 +183,18 @@ def test_a_request_that_is_not_chosen_is_counted_only(store: Directory) -> None:
     assert b"x-driftline-event-id" in headers(sent)
     assert capture.close()
     assert capture.counters == Counters(seen=1)
+
+
+def test_an_answer_whose_headers_are_bytearrays_is_captured_like_any_other(
+    capture: Capture, read_back: ReadBack
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        named = [(bytearray(b"Content-Type"), bytearray(b"text/csv"))]
+        await send({"type": "http.response.start", "status": 200, "headers": named})
+        await send({"type": "http.response.body", "body": b"0.5"})
+
+    ask(CaptureMiddleware(app, capture), scope(), b"1,2")
+    assert capture.close()
+    (record,) = read_back()
+    assert record.output is not None
+    assert (record.output.data, record.output.content_type) == ("0.5", "text/csv")

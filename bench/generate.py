@@ -59,10 +59,9 @@ def one_group(rows: int) -> Path:
     parts = ", ".join(f"'{tabular(10_000_000, part=part)}'" for part in range(-(-rows // 10_000_000)))
     half = path.with_suffix(".half")
     with duckdb.connect() as connection:
-        connection.execute("SET preserve_insertion_order = true")
         connection.execute(
             f"COPY (SELECT f01, f03, i03, c01, c02 FROM read_parquet([{parts}]) LIMIT {rows}) "
-            f"TO '{half}' (ROW_GROUP_SIZE {rows})"
+            f"TO '{half}' (FORMAT parquet, ROW_GROUP_SIZE {rows})"
         )
     assert pq.read_metadata(half).num_row_groups == 1
     return half.rename(path)

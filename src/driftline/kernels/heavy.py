@@ -31,14 +31,16 @@ CELLS: Final = ROWS * BUCKETS * (1 + BITS)
 SIZE: Final = CELLS + DEPTH * WIDTH
 """Counters of a table: per cell its rows and then its bits, by row and bucket; the Count-Min sketch at last."""
 
+TOGETHER: Final = 1 << 17
+"""Texts that are taken in at once."""
+
 Words: TypeAlias = npt.NDArray[np.uint64]
 """Keys: two little-endian words of the text, and the lower bits of the hash; shape (3, n)."""
 
-_TOGETHER: Final = 1 << 16  # texts that are taken in at once
+_BLOCK: Final = 1 << 14  # hashes that stay in the cache
 _MANY_TOGETHER: Final = 1 << 11  # texts with their counts that are taken in at once
 _FEW_DIGITS: Final = 4  # of counts that are taken in digit by digit
-_LOG_STACK: Final = 6
-_STACK: Final = 1 << _LOG_STACK  # keys of one cell whose bits are counted together
+_BITS_OF_BYTES: Final = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(float)
 
 
 def empty() -> Ints:
@@ -63,19 +65,23 @@ def words_of(data: Bytes, offsets: Ints, hashes: Keys) -> Words:
 
 def places(hashes: Keys) -> tuple[Ints, Ints]:
     """Where texts of these hashes go (only the lower 32 bits matter): buckets (ROWS, n), counters (DEPTH, n)."""
-    spread = mixed((hashes & np.uint64(0xFFFFFFFF)) + np.uint64(BASE))
-    buckets = [(spread >> np.uint64(57 - 7 * row)) & np.uint64(BUCKETS - 1) for row in range(ROWS)]
-    counters = [(spread >> np.uint64(10 * row)) & np.uint64(WIDTH - 1) for row in range(DEPTH)]
-    return np.array(buckets, np.int64), np.array(counters, np.int64)
+    buckets, counters = np.empty((ROWS, len(hashes)), np.int64), np.empty((DEPTH, len(hashes)), np.int64)
+    for start in range(0, len(hashes), _BLOCK):
+        own = slice(start, start + _BLOCK)
+        spread = mixed((hashes[own] & np.uint64(0xFFFFFFFF)) + np.uint64(BASE))
+        for row in range(ROWS):
+            buckets[row, own] = (spread >> np.uint64(57 - 7 * row)) & np.uint64(BUCKETS - 1)
+        for row in range(DEPTH):
+            counters[row, own] = (spread >> np.uint64(10 * row)) & np.uint64(WIDTH - 1)
+    return buckets, counters
 
 
 def take_in(table: Ints, words: Words) -> None:
-    """Add one row of each text with these keys to the table."""
-    for start in range(0, words.shape[1], _TOGETHER):
-        some = np.pad(words[:, start : start + _TOGETHER], ((0, 0), (0, 1)))
-        buckets, counters = places(some[2, :-1])
-        for own, where in zip(cells(table), buckets, strict=True):
-            _count_bits(own, some, where)
+    """Add one row of each text with these keys to the table; many at once cost least."""
+    for start in range(0, words.shape[1], TOGETHER):
+        some = np.ascontiguousarray(words[:, start : start + TOGETHER])
+        buckets, counters = places(some[2])
+        _count_bits(cells(table), some, buckets)
         for own, where in zip(sketch(table), counters, strict=True):
             own += np.bincount(where, minlength=WIDTH)
 
@@ -114,41 +120,13 @@ def bits_of(words: Words) -> Bytes:
 
 
 def _count_bits(own: Ints, words: Words, buckets: Ints) -> None:
-    """Add the keys to the cells of one row, shape (BUCKETS, 1 + BITS).
-
-    The keys of a cell are put on stacks, and the bits of a stack are added as a processor adds: all of them at once,
-    in one word for each digit of the counts.
-    """
-    sizes = np.bincount(buckets, minlength=BUCKETS)
-    own[:, 0] += sizes
-    order = np.argsort(buckets.astype(np.uint8), kind="stable")
-    stacks = -(-sizes // _STACK)
-    first, count = np.cumsum(stacks) - stacks, int(stacks.sum())
-    rank = np.arange(len(order)) + np.repeat(first * _STACK - (np.cumsum(sizes) - sizes), sizes)
-    lying = np.full(count * _STACK, len(order))  # at first none: the last key is zero
-    lying[(rank & (_STACK - 1)) * count + (rank >> _LOG_STACK)] = order
-    stacked = words.take(lying, axis=1).reshape(len(words), _STACK, count)
-    digits = np.stack([np.ascontiguousarray(digit.T) for digit in _added(stacked)]).view(np.uint8)[..., : BITS // 8]
-    bits = np.unpackbits(digits, axis=-1, bitorder="little")
-    counts = bits[0]
-    for digit in range(1, len(bits)):
-        counts += bits[digit] << np.uint8(digit)
-    used = np.flatnonzero(stacks)
-    if len(used):
-        own[used, 1:] += np.add.reduceat(counts, first[used], axis=0, dtype=np.int64)
-
-
-def _added(stacked: Words) -> list[Words]:
-    """Of each bit the number of words along the second axis that have it, digit by digit, the lowest first."""
-    digits = [stacked]
-    while digits[0].shape[1] > 1:
-        half = digits[0].shape[1] // 2
-        summed: list[Words] = []
-        carry: Words | None = None
-        for digit in digits:
-            one, other = digit[:, :half], digit[:, half:]
-            either, both = one ^ other, one & other
-            summed.append(either if carry is None else either ^ carry)
-            carry = both if carry is None else both | (either & carry)
-        digits = [*summed, *([] if carry is None else [carry])]
-    return [digit[:, 0] for digit in digits]
+    """Add the keys to the cells, shape (ROWS, BUCKETS, 1 + BITS): count the bytes at each place, then their bits."""
+    data = words.view(np.uint8).reshape(*words.shape, words.itemsize)
+    lines = [(line, where << 8) for line, where in zip(own, buckets, strict=True)]
+    for line, where in lines:
+        line[:, 0] += np.bincount(where >> 8, minlength=BUCKETS)
+    for place in range(BITS // 8):
+        bytes_there = data[place // 8, :, place % 8].astype(np.int64)
+        for line, where in lines:
+            counts = np.bincount(where | bytes_there, minlength=BUCKETS << 8).reshape(BUCKETS, 256)
+            line[:, 1 + 8 * place : 9 + 8 * place] += (counts.astype(np.float64) @ _BITS_OF_BYTES).astype(np.int64)

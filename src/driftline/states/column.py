@@ -291,6 +291,7 @@ class _Many:
     sampled: list[pa.Array] = field(default_factory=list)
     registers: bytearray = field(default_factory=lambda: bytearray(SIZE))
     table: Ints = field(default_factory=heavy.empty)
+    waiting: list[heavy.Words] = field(default_factory=list)  # for the table; only without the compiled kernel
 
     def add(self, texts: pa.Array, level: int) -> pa.Array:
         """Take in the texts; gives those that are spelled as numbers."""
@@ -310,12 +311,20 @@ class _Many:
         texts = texts.drop_null()
         lying = lying_strings(texts)
         hashes, spelled = hash_strings(*lying), Spelled.of(texts)
-        heavy.take_in(self.table, heavy.words_of(*lying, hashes))
+        self.waiting.append(heavy.words_of(*lying, hashes))
+        if sum(words.shape[1] for words in self.waiting) >= heavy.TOGETHER:
+            self._take_in()
         self.registers[:] = np.maximum(np.frombuffer(self.registers, np.uint8), registers_of(hashes)).tobytes()
         return texts.filter(pa.array(of_level(hashes, level))), texts.filter(pa.array(spelled.number)), spelled.counts
 
+    def _take_in(self) -> None:
+        if self.waiting:
+            heavy.take_in(self.table, np.hstack(self.waiting))
+            self.waiting.clear()
+
     def state(self) -> tuple[CountsState, FrequentState]:
         """What was taken in. It merges with a state of its level as if that had been kept of all texts."""
+        self._take_in()
         texts = pa.concat_arrays(self.sampled).dictionary_encode()
         counts = np.bincount(texts.indices.to_numpy(zero_copy_only=False), minlength=len(texts.dictionary))
         return self.kinds, FrequentState.of_sample(

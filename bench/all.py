@@ -13,8 +13,8 @@ from pathlib import Path
 from options import options
 
 SUITES = (
-    "startup.py", "capture.py", "middleware.py", "accuracy.py", "profiling.py", "peers/run.py", "join.py", "ingest.py",
-    "columns.py", "scaling.py", "spark.py", "report.py",
+    "startup.py", "capture.py", "middleware.py", "memory.py", "accuracy.py", "profiling.py", "peers/run.py", "join.py",
+    "ingest.py", "columns.py", "scaling.py", "spark.py", "report.py",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
     python bench/memory.py [--quick]
 
 One process logs as fast as it can, and waits whenever 8,000 records are on their way, so that nothing is shed.
-Its resident memory is looked at after each twentieth of the requests; the rest of the work (spool, upload) goes on meanwhile.
+Its resident memory is looked at after each twentieth of the requests; spooling and uploading go on meanwhile.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftline import __version__, errors
-from driftline.engines.foldings import Parts
+from driftline.engines.foldings import Foldings, Parts
 from driftline.engines.tasks import Reader, Span, Task
 from driftline.errors import DriftlineError, InputError
 from driftline.states.state import AnySummary
@@ -89,17 +89,16 @@ class Scan:
         return cls(Origin.here(), slots, [pickle.dumps(task) for task in tasks])
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The states of the tasks whose numbers come in."""
-        reader = Reader()
+        """The states of the rows of all tasks whose numbers come in, or the failures of some."""
+        reader, foldings, number = Reader(), Foldings(), 0
         for number in numbers(batches):
             try:
                 self.origin.check()
                 task: Task = pickle.loads(self.tasks[number])  # noqa: S301  the driver's own
-                found = list(self.slots.encoded(task.run(self.slots.spans, reader)))
+                task.fold(self.slots.spans, reader, foldings)
             except DriftlineError as why:
                 yield failed(number, why)
-            else:
-                yield parts(number, found)
+        yield parts(number, list(self.slots.encoded(foldings.states())))
 
 
 @dataclass(frozen=True, slots=True)

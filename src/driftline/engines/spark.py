@@ -27,6 +27,10 @@ _WORKERS: Final = 4
 """A small table is cut into a few tasks for so many cores; a large one is cut by its rows."""
 _RUNS: Final = 2000
 """A table is cut into at most about so many parts by its rows."""
+_SHARES: Final = 8
+"""A core gets at least about so many Spark tasks, so that none is idle for long while the last ones run."""
+_TOGETHER: Final = 8
+"""A Spark task is at most so many tasks of a scan: what fails is done again from its start."""
 _MERGERS: Final = 64
 """At most so many tasks merge parts."""
 
@@ -77,9 +81,12 @@ class SparkEngine:
         found = list(tasks(plan, table, _WORKERS, max(ROWS, table.rows // _RUNS), 2 * VALUES))
         if not found:
             return [States({summary: summary.empty() for summary in plan}) for _ in spans]
-        frame = mapped(self._numbered(len(found)), remote.Scan.of(slots, found), remote.SCHEMA)
-        runs = len({task.start for task in found})
-        parts = self._collected(frame, slots, runs, len(found), _rows_of(progress, table.rows))
+        together = self._together(len(found))
+        shares, runs = -(-len(found) // together), len({task.start for task in found})
+        frame = mapped(self._numbered(len(found), shares), remote.Scan.of(slots, found), remote.SCHEMA)
+        parts = self._collected(
+            frame, slots, min(runs, -(-runs // together) + 1), shares, _rows_of(progress, table.rows)
+        )
         return self._states(slots, parts)
 
     def _fold_join(self, plan: Plan, join: Join, progress: Progress | None) -> Folded:
@@ -87,14 +94,23 @@ class SparkEngine:
         scatter = buckets.Scatter.of(plan, join, self.bucket_rows)
         gather = buckets.Gather(slots, scatter.schemas, self.memory_limit)
         cuts, count = max(1, len(scatter.cuts)), scatter.buckets
-        dealt = mapped(self._numbered(cuts), scatter, buckets.SCHEMA).repartition(count, "bucket")
+        dealt = mapped(self._numbered(cuts, cuts), scatter, buckets.SCHEMA).repartition(count, "bucket")
         frame = mapped(dealt.sortWithinPartitions("bucket", "side", "place"), gather, remote.SCHEMA)
         parts = self._collected(frame, slots, count, cuts + count, _rows_of(progress, join.predictions.rows))
         met = parts.filter(pc.equal(parts.column("slot"), remote.MET)).column("state").to_pylist()
         return Folded(self._states(slots, parts)[0], buckets.coverage_of(join.predictions.rows, met))
 
-    def _numbered(self, count: int) -> Any:
-        return self.spark().range(0, count, 1, count)
+    def _together(self, tasks: int) -> int:
+        """So many tasks of a scan run one after the other as one of Spark's, and share their states."""
+        context = getattr(
+            self.spark(), "_sc", None
+        )  # Spark Connect has none, and does not tell how many cores there are
+        cores = context.defaultParallelism if context is not None else tasks
+        return max(1, min(_TOGETHER, tasks // (_SHARES * cores)))
+
+    def _numbered(self, count: int, shares: int) -> Any:
+        """The numbers of tasks, neighbours in one share."""
+        return self.spark().range(0, count, 1, shares)
 
     def _collected(
         self, frame: Any, slots: remote.Slots, parts: int, tasks: int, progress: Callable[[float], None] | None

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from driftline.dataset.dataset import File, Table
 from driftline.dataset.decode_parquet import opened
 from driftline.engines.columns import Columns
-from driftline.engines.foldings import Foldings, Parts
+from driftline.engines.foldings import Foldings
 from driftline.errors import Corrupt, InputError, Unavailable
 from driftline.schema import PROBABILITY
 from driftline.states.folding import Folding
@@ -81,12 +81,6 @@ class Task:
     def rows(self) -> int:
         """How many rows it reads."""
         return _rows(self.pieces)
-
-    def run(self, spans: Sequence[Span], reader: Reader) -> dict[int, Parts]:
-        """The states of its rows, by the spans that they fall into. Raises as `fold`."""
-        foldings = Foldings()
-        self.fold(spans, reader, foldings)
-        return foldings.states()
 
     def fold(self, spans: Sequence[Span], reader: Reader, foldings: Foldings) -> None:
         """Take its rows into the foldings of the spans that they fall into.

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from driftline.dataset.dataset import Table
+from driftline.engines.foldings import Foldings
 from driftline.engines.tasks import ROWS, Reader, Task, tasks
 from driftline.errors import Corrupt, Unavailable
 from driftline.states.column import Column
@@ -78,7 +79,7 @@ def test_a_file_that_changed_since_the_tasks_were_made_is_not_read(tmp_path: Pat
     (task,) = tasks(X, table, 1)
     written(tmp_path, 200, 100)
     with pytest.raises(Unavailable, match=rf"{table.paths[0].name}.*changed while it was read"):
-        task.run([(0, 100)], Reader())
+        task.fold([(0, 100)], Reader(), Foldings())
 
 
 def test_a_file_that_changes_while_it_is_read_gives_no_states(tmp_path: Path) -> None:
@@ -118,4 +119,4 @@ def test_a_flipped_bit_is_found_where_the_writer_left_checksums(tmp_path: Path) 
     plan: Plan = frozenset({Moments("x"), Moments("y")})
     (task,) = tasks(plan, Table((path,), ("x", "y"), 1000), 1)
     with pytest.raises(Corrupt, match="row group 0: column 'y' cannot be read"):
-        task.run([(0, 1000)], Reader())
+        task.fold([(0, 1000)], Reader(), Foldings())

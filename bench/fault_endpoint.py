@@ -2,17 +2,19 @@
 
 python bench/fault_endpoint.py LIFE     (a `Life` of fault_ledger.py as JSON)
 
-Each thread of each process has a slot of two counts: requests begun, and requests whose capture has returned.
+Each thread of each process has a slot: requests begun, requests whose capture has returned, the longest capture.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import resource
 import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -69,11 +71,28 @@ class Load:
             named = request_id(life.number, slot, number)
             request, response = bodies(named, life.body)
             lane = number % life.lanes
-            wrong = timedelta(seconds=life.jumps[number % len(life.jumps)] if life.jumps else 0)
-            at = datetime.now(UTC) + wrong  # noqa: TID251
+            at = None
+            if life.jumps:
+                at = datetime.now(UTC) + timedelta(seconds=life.jumps[number % len(life.jumps)])  # noqa: TID251
             counts[0] = number + 1
+            begin_ns = time.perf_counter_ns()
             log(request, response, inference_id=named, endpoint=f"lane-{lane}" if lane else None, at=at)
+            counts[2] = max(counts[2], time.perf_counter_ns() - begin_ns)
             counts[1] = number + 1
+
+
+def starve(seconds: float) -> None:
+    """After so long, and for so long, leave this process no file descriptor."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    time.sleep(seconds)
+    until, held = time.monotonic() + seconds, list[int]()
+    while time.monotonic() < until:
+        with suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        time.sleep(0.001)
+    for each in held:
+        os.close(each)
 
 
 def main() -> None:
@@ -92,6 +111,8 @@ def main() -> None:
         queue_size=life.queue_size,
         format=life.format,
     )
+    if life.starved_s:
+        threading.Thread(target=starve, args=(life.starved_s,), daemon=True).start()
     print("ready", flush=True)
     load = Load(capture, life, notes)
     children = []

@@ -28,7 +28,8 @@ from driftline.capture.spool import SEGMENT
 from driftline.objects.places import store_at
 from driftline.objects.store import ObjectStore
 
-COUNTS = struct.Struct("=QQ")
+COUNTS = struct.Struct("=QQQ")
+"""Of a thread: requests begun, requests whose capture has returned, and how long the longest took, in ns."""
 _CELLS = Path("/dev/shm")
 
 
@@ -52,7 +53,9 @@ class Life(msgspec.Struct):
     """It captures nothing more in the end, and goes on until it is stopped."""
     body: int = 200
     jumps: list[float] = []
-    """Seconds that the clock of one request after another is wrong by."""
+    """Seconds that the clock of one request after another is wrong by; none: they come by the clock of the capture."""
+    starved_s: float = 0.0
+    """After so long, and for so long, the process has no file descriptor left."""
     sampling: float = 1.0
     format: Literal["jsonl", "parquet"] = "jsonl"
     roll_after_s: float = 0.1
@@ -73,7 +76,12 @@ class Life(msgspec.Struct):
         """By thread: requests that were handed over for certain, and at most."""
         data = Path(self.notes).read_bytes()
         counts = [COUNTS.unpack_from(data, slot * COUNTS.size) for slot in range(self.slots)]
-        return [(returned, begun) for begun, returned in counts]
+        return [(returned, begun) for begun, returned, _ in counts]
+
+    def longest_ms(self) -> float:
+        """How long the slowest of its requests waited for capture."""
+        data = Path(self.notes).read_bytes()
+        return max(longest for _, _, longest in COUNTS.iter_unpack(data)) / 1e6
 
 
 def request_id(life: int, slot: int, number: int) -> str:
@@ -150,6 +158,7 @@ class Ledger:
             "written": total.written,
             "lost": dict(total.dropped),
             "objects": len(keys),
+            "longest_ms": round(max(life.longest_ms() for life in self.lives), 1),
             "faults": self.faults,
         }
 

@@ -13,30 +13,37 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fault_clock import WrongClock
 from fault_ledger import Ledger, Life, scratch, summary
 from fault_store import BUCKET, How, S3Server, Wire, play, s3
 from faults import KILLED, ended, settle, started
 from measure import keep
+from obstore.store import S3Store
 
+from driftline.capture.writer import SPOOL_FAILED
 from driftline.objects.places import store_at
 
 _TROUBLES: tuple[How, ...] = ("answer lost", "errors", "down", "silent", "slow")
 _HOUR_S = 3600.0
+_LARGE = 24 << 20
 
 
 def disk_full(folder: Path, seconds: float) -> dict[str, object]:
     """The store is away until the disk of the spool is full; then it comes back. One endpoint heeds a watermark."""
-    with _small_disk(folder / "spool", 6 << 20) as quota, _in_s3(folder, folder / "spool") as (ledger, wire, _):
+    size = int(2 * seconds) << 20
+    with _small_disk(folder / "spool", size) as quota, _in_s3(folder, folder / "spool") as (ledger, wire, _):
         wire.turn("down")
         how = {"rate": 2000, "body": 4000, "seconds": 3 * seconds, "spool_bytes": quota, "threads": 2}
-        lives = [ledger.life(folder, number, free_bytes=number << 20, **how) for number in range(2)]
+        lives = [ledger.life(folder, number, free_bytes=number * size // 6, **how) for number in range(2)]
         running = [started(life) for life in lives]
+        for process in running:
+            assert process.stdout is not None
+            process.stdout.readline()  # it is ready
         time.sleep(2 * seconds)
         wire.turn("well")
         _ended(running, lives)
@@ -71,23 +78,63 @@ def restart(folder: Path, seconds: float) -> dict[str, object]:
         return ledger.check()
 
 
+def half_open(folder: Path, seconds: float) -> dict[str, object]:
+    """The store takes requests, never answers, and nobody cuts the connection: an endpoint still ends in time."""
+    with _in_s3(folder, folder / "spool") as (ledger, wire, _):
+        wire.turn("silent")
+        life = ledger.life(folder, 0, rate=300, body=400, seconds=seconds, close_s=1.0)
+        running, began = started(life), time.monotonic()
+        _ended([running], [life])
+        took = time.monotonic() - began - seconds
+        wire.turn("well", cut=False)
+        settle(ledger, folder)
+        told = ledger.check()
+        ledger.faults += [] if "silent" in wire.met else ["no connection was ever silent"]
+        ledger.faults += [] if took < life.close_s + 3 else [f"the endpoint took {took:.1f} s to start and to end"]
+        return told
+
+
 def large(folder: Path, seconds: float) -> dict[str, object]:
-    """Objects of many parts; the endpoint is killed as it uploads them, and another one follows."""
-    with _in_s3(folder, folder / "spool") as (ledger, _, _):
-        for number in range(3):
-            life = ledger.life(
-                folder, number, rate=1000, body=60_000, lanes=1, roll_after_s=seconds, seconds=9 * seconds
-            )
+    """Objects of many parts: endpoints are killed at the first part, at a later one, and at the last steps."""
+    with _in_s3(folder, folder / "spool") as (ledger, wire, _):
+        met = []
+        for number, (what, which) in enumerate(((b"PUT", 1), (b"PUT", 3), (b"POST", 1), (b"POST", 2))):
+            how = {"rate": 1000, "body": 60_000, "lanes": 1, "roll_after_s": 60.0, "max_file_bytes": _LARGE}
+            life = ledger.life(folder, number, seconds=20 * seconds, **how)
             running = started(life)
-            threading.Timer((1.5 + 0.4 * number) * seconds, running.kill).start()
-            ended(running, 30)
+            wire.look = _Killer(running, what, which)
+            code = ended(running, 20 * seconds + 30)
+            met.append(code == -signal.SIGKILL)
             ledger.look()
+        wire.look = lambda _: None
         settle(ledger, folder)
         told = ledger.check(*KILLED)
         largest = max(entry.size for entry in store_at(ledger.store).list("captured/"))
-        if largest <= 16 << 20:
-            ledger.faults.append(f"the largest object has {largest} bytes: none was uploaded in parts")
+        ledger.faults += [] if all(met) else [f"not all endpoints were killed in mid upload: {met}"]
+        ledger.faults += [] if largest > _LARGE // 2 else [f"the largest object has {largest} bytes"]
+        staged = _staged()
+        ledger.faults += [f"{len(staged)} staged objects are left: {staged[:3]}"] if staged else []
         return {**told, "largest": largest}
+
+
+class _Killer:
+    """Kills a process as it sends the n-th request of a kind in an upload of parts, before the store gets it."""
+
+    def __init__(self, process: subprocess.Popen[str], kind: bytes, number: int) -> None:
+        self._process, self._kind, self._left = process, kind, number
+
+    def __call__(self, data: bytes) -> None:
+        if data.startswith(self._kind + b" ") and b"uploadId=" in data.partition(b"\r\n")[0]:
+            self._left -= 1
+            if self._left == 0:
+                self._process.kill()
+                self._process.wait()
+
+
+def _staged() -> list[str]:
+    """What uploads have left where they put objects before they have their names."""
+    client = S3Store(BUCKET, prefix="faults", client_options={"allow_http": True})
+    return [meta["path"] for batch in client.list(".driftline-staged") for meta in batch]
 
 
 def flood(folder: Path, seconds: float) -> dict[str, object]:
@@ -108,8 +155,17 @@ def fork(folder: Path, seconds: float) -> dict[str, object]:
     return ledger.check()
 
 
+def starved(folder: Path, seconds: float) -> dict[str, object]:
+    """For a while the process of the endpoint can open no more files."""
+    ledger = Ledger(str(folder / "objects"), folder / "spool")
+    life = ledger.life(folder, 0, rate=500, starved_s=seconds, seconds=4 * seconds)
+    _ended([started(life)], [life])
+    settle(ledger, folder)
+    return _with_lost(ledger.check(SPOOL_FAILED), {SPOOL_FAILED})
+
+
 def clock(folder: Path, seconds: float) -> dict[str, object]:
-    """The clock of the requests jumps back and forth over hours and days."""
+    """The clock of the requests jumps back and forth over hours and days, from one to the next."""
     ledger = Ledger(str(folder / "objects"), folder / "spool")
     jumps = [0.0, -2 * _HOUR_S, _HOUR_S, 0.0, -72 * _HOUR_S, 0.5, -0.5, 24 * _HOUR_S]
     life = ledger.life(folder, 0, rate=1000, jumps=jumps, seconds=seconds)
@@ -118,7 +174,27 @@ def clock(folder: Path, seconds: float) -> dict[str, object]:
     return ledger.check()
 
 
-SCENES = {each.__name__.replace("_", " "): each for each in (disk_full, store, restart, large, flood, fork, clock)}
+def system_clock(folder: Path, seconds: float) -> dict[str, object]:
+    """The clock of the system jumps ahead and back while records are on their way into a bucket; then it is right."""
+    jumps = (0, 3, -5, 72, -72, 0)
+    clock = WrongClock(folder)
+    with _in_s3(folder, folder / "spool") as (ledger, _, _):
+        life = ledger.life(folder, 0, rate=500, seconds=seconds * len(jumps) + 1)
+        running = started(life, clock.environ)
+        for hours in jumps:
+            clock.jump(hours * int(_HOUR_S))
+            time.sleep(seconds)
+        _ended([running], [life])
+        settle(ledger, folder)
+        told = ledger.check()
+        keys = [entry.key for entry in store_at(ledger.store).list("captured/lane-0/")]
+        hours_met = {key.rpartition("/")[0][-13:] for key in keys if "/_counters/" not in key}
+        ledger.faults += [] if len(hours_met) >= len(set(jumps)) else [f"the clock did not jump: {sorted(hours_met)}"]
+        return {**told, "hours": len(hours_met)}
+
+
+_ALL = (disk_full, store, half_open, restart, large, flood, fork, starved, clock, system_clock)
+SCENES = {each.__name__.replace("_", " "): each for each in _ALL}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -30,15 +30,20 @@ class Wire:
         self.how: How = "well"
         self.met: set[How] = set()
         """What connections really went through."""
+        self.look: Callable[[bytes], None] = lambda _: None
+        """Sees every piece that a client sends, before it is passed on."""
         self._to = to
         self._open: set[socket.socket] = set()
+        self._clients: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def turn(self, how: How) -> None:
-        """From now on; connections that are open are cut."""
+    def turn(self, how: How, *, cut: bool = True) -> None:
+        """From now on; connections that are open are cut, or stay as they are: nobody tells the client."""
         self.how = how
+        if not cut:
+            return
         for each in list(self._open):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -55,6 +60,7 @@ class Wire:
     def _serve(self, client: socket.socket) -> None:
         how = self.how
         self._open.add(client)
+        self._clients.add(client)
         with client, suppress(OSError):
             if how == "down":
                 self.met.add(how)
@@ -74,6 +80,7 @@ class Wire:
                     back.join()
                     self._open.discard(server)
         self._open.discard(client)
+        self._clients.discard(client)
 
     def _pass(self, one: socket.socket, other: socket.socket, how: How) -> None:
         with suppress(OSError):
@@ -81,6 +88,8 @@ class Wire:
                 self.met.add(how)
                 if how == "answer lost":
                     break
+                if one in self._clients:
+                    self.look(data)
                 if how == "slow":
                     time.sleep(0.05)
                 other.sendall(data)
@@ -115,7 +124,7 @@ def s3(folder: Path) -> Iterator[tuple[S3Server, Wire, dict[str, str]]]:
         yield server, wire, {**server.environ, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{wire.port}"}
     finally:
         wire.close()
-        server.stop()
+        server.stop(kill=True)  # it has nothing to tidy up
 
 
 def play(wire: Wire, seconds: float, scenes: Sequence[How]) -> None:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import argparse
 import dis
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -36,10 +37,11 @@ KILLED = ("process killed", "spool damaged")
 _SETTLED_S = 120.0
 
 
-def started(life: Life) -> subprocess.Popen[str]:
-    """The process of a life."""
+def started(life: Life, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """The process of a life, with more in its environment."""
     command = [sys.executable, str(ROOT / "bench/fault_endpoint.py"), msgspec.json.encode(life).decode()]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    more = {**os.environ, **(environ or {})}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=more)
 
 
 def ended(process: subprocess.Popen[str], within_s: float) -> int:

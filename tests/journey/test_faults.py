@@ -12,7 +12,7 @@ import pytest
 BENCH = Path(__file__).parents[2] / "bench"
 
 
-@pytest.mark.parametrize("scene", ["disk full", "store", "restart", "flood", "fork", "clock"])
+@pytest.mark.parametrize("scene", ["disk full", "store", "half open", "large", "flood", "fork", "starved"])
 def test_requests_are_records_or_counted_losses_whatever_befalls(scene: str) -> None:
     command = [sys.executable, str(BENCH / "fault_scenes.py"), scene, "--seconds", "0.5", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)

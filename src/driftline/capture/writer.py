@@ -258,6 +258,7 @@ class Writer:
 
     def _save(self) -> None:
         touched, self._touched = self._touched, set()
+        failed: list[tuple[Segment, int, OSError]] = []
         for segment in touched:
             before = segment.size
             lost, why = segment.save()
@@ -266,7 +267,9 @@ class Writer:
             if self.outbox.folder is not None:
                 self.outbox.folder.saved(segment)
             if why is not None:
-                self._unsaved(segment, lost, why)
+                failed.append((segment, lost, why))
+        for each in failed:  # after all were saved: the failure of one may close the others, which are uploaded then
+            self._unsaved(*each)
         if self._to.spool is not None and self._to.spool.sync_every_s == 0:
             self._sync()
 
@@ -282,7 +285,9 @@ class Writer:
             self._leave_spool(why)
 
     def _close(self, segment: Segment) -> None:
-        self._open.pop(segment.place, None)
+        if self._open.get(segment.place) is not segment:
+            return  # closed already, as another one could not be saved
+        del self._open[segment.place]
         if segment.records:
             self.outbox.add(segment)
             self.outbox.give_up(2 * self._to.max_file_bytes)

@@ -6,7 +6,9 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
+from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -235,15 +237,27 @@ class Cloud:
             raise
 
     def _create_large(self, key: str, data: bytes | Path, size: int) -> None:
-        """In parts to a place of its own, then copied within the store on the condition."""
-        if self._is_there(key):
-            raise self._conflict(key)
-        staged = f"{_STAGED}/{os.urandom(16).hex()}"
+        """In parts to a place of its own, then copied within the store on the condition.
+
+        The place is that of this key and content: who tries again after a kill removes what was left there.
+        """
+        staged = f"{_STAGED}/{_digest(key, data)}"
         try:
+            if self._is_there(key):
+                raise self._conflict(key)
             self._put(staged, data, size)
-            self._try("write", key, lambda: self._store.copy(staged, key, overwrite=False))
+            self._copy(staged, key)
         finally:
-            self._try("delete", staged, lambda: self._store.delete(staged))
+            with suppress(NotFound):
+                self._try("delete", staged, lambda: self._store.delete(staged))
+
+    def _copy(self, staged: str, key: str) -> None:
+        try:
+            self._try("write", key, lambda: self._store.copy(staged, key, overwrite=False))
+        except NotFound:  # somebody who puts the same there has just done so, and tidied up
+            if not self._is_there(key):
+                raise Unavailable(f"object {key!r} in {self.place.url} is just being written by another") from None
+            raise self._conflict(key) from None
 
     def _is_there(self, key: str) -> bool:
         try:
@@ -305,6 +319,17 @@ class _NoRange(Unavailable):
 
 class _NoConditions(Unavailable):
     """The store does not know the condition, and says so."""
+
+
+def _digest(key: str, data: bytes | Path) -> str:
+    found = blake2b(key.encode(), digest_size=16)
+    if isinstance(data, Path):
+        with data.open("rb") as file:
+            while piece := file.read(PART):
+                found.update(piece)
+    else:
+        found.update(data)
+    return found.hexdigest()
 
 
 def _whole(result: GetResult) -> tuple[bytes, ObjectMeta]:

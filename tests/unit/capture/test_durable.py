@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from driftline.capture import Capture, Counters, Spool, cells
+from driftline.capture import Capture, Counters, Spool, cells, segments
 from driftline.capture.counters import stored_counters
 from driftline.capture.folder import WriterFolder, is_held, sweep, writer_folders
 from driftline.capture.frames import unframe
@@ -315,6 +316,33 @@ def test_a_damaged_line_in_the_spool_is_counted_and_the_others_are_kept(
     assert capture.close()
     assert [record.inference_id for record in read_back()] == [f"id-{n}" for n in range(10) if n != 3]
     assert capture.counters == Counters(10, 10, 9, {"spool damaged": 1})
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_segments_that_cannot_be_saved_for_a_while_are_counted_once(
+    store: Directory, read_back: ReadBack, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    lanes, left = ("flights", "trains", "ships"), 0
+    through = segments._append
+
+    def starved(file: Path, data: bytes, size: int) -> tuple[int, OSError | None]:
+        nonlocal left
+        left -= 1
+        return (0, OSError(errno.EMFILE, "too many open files")) if left >= 0 else through(file, data, size)
+
+    monkeypatch.setattr(segments, "_append", starved)
+    capture = Capture("flights", store)
+    for number in range(3):
+        for lane in lanes[:2] if number == 0 else lanes:  # the segment of the third has nothing in it yet
+            capture.log("1", "0", inference_id=f"{lane}-{number}", endpoint=lane)
+        time.sleep(0.3)
+        left = times if number == 0 else 0
+    assert capture.close()
+    counters = capture.counters
+    assert counters.dropped == {"spool cannot be written": counters.lost}
+    assert counters.lost >= 1
+    assert counters.sampled == counters.written + counters.lost == 8
+    assert counters.written == len(read_back()) == len({record.inference_id for record in read_back()})
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

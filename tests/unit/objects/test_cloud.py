@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -167,7 +168,34 @@ def test_a_large_object_goes_in_parts_and_leaves_nothing_else(s3: str, tmp_path:
     with pytest.raises(Conflict):
         store.put_file("file", tmp_path / "large", if_absent=True)
     assert store.get("file") == data
-    assert [meta["path"] for batch in store._store.list() for meta in batch if "staged" in meta["path"]] == []
+    assert staged(store) == []
+
+
+@pytest.mark.parametrize("step", ["copy", "delete"])
+def test_what_a_killed_process_had_staged_of_a_large_object_goes_when_the_next_one_tries(
+    s3: str, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    store, data = Cloud(s3), os.urandom(17 << 20)
+
+    def killed(act: str, key: str, call: Any) -> Any:
+        if act == "delete" or (step == "copy" and act == "write" and not key.startswith(".")):
+            raise KeyboardInterrupt
+        return Cloud._try(store, act, key, call)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(store, "_try", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.put("large", data, if_absent=True)
+    assert len(staged(store)) == 1
+    with pytest.raises(Conflict) if step == "delete" else nullcontext():
+        store.put("large", data, if_absent=True)
+    assert store.get("large") == data
+    assert staged(store) == []
+
+
+def staged(store: Cloud) -> list[str]:
+    """What was put where large objects are before they have their names."""
+    return [meta["path"] for batch in store._store.list() for meta in batch if "staged" in meta["path"]]
 
 
 @pytest.mark.parametrize(

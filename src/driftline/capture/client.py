@@ -14,7 +14,7 @@ from weakref import WeakMethod
 
 from driftline.capture.buffer import Buffer, Exchange, Order, complain
 from driftline.capture.counters import Counters
-from driftline.capture.given import checked
+from driftline.capture.given import NOT_A_NAME, TOO_MANY_NAMES, checked
 from driftline.capture.ids import Ids
 from driftline.capture.in_force import InForce
 from driftline.capture.layout import captured_prefix
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from driftline.capture.writer import Writer
     from driftline.objects.store import ObjectStore
 
-NOT_A_NAME = "endpoint or variant is not a name"
-TOO_MANY_NAMES = "too many endpoints and variants"
 _BODIES = frozenset({bytes, str, type(None)})
 _EXIT_S = 5.0
 
@@ -195,6 +193,7 @@ class Capture:
             or type(custom_attributes) is not tuple
             or custom_attributes
             or at is not None
+            or (status is not None and type(status) is not int)
             or (named is None and inference_id is not None)
         ):
             mended = checked(exchange._replace(inference_id=inference_id))

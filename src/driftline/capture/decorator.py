@@ -125,7 +125,12 @@ def _coroutine(function: Callable[..., Any], calls: _Calls) -> Callable[..., Any
 def _generator(function: Callable[..., Any], calls: _Calls) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         call, args, kwargs = calls.begin(args, kwargs)
-        return (yield from _Items(function(*args, **kwargs), call))
+        try:
+            items = function(*args, **kwargs)
+        except BaseException as why:
+            call.broke(why)
+            raise
+        return (yield from _Items(items, call))
 
     return wrapper
 
@@ -133,8 +138,12 @@ def _generator(function: Callable[..., Any], calls: _Calls) -> Callable[..., Any
 def _async_generator(function: Callable[..., Any], calls: _Calls) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         call, args, kwargs = calls.begin(args, kwargs)
-        items = function(*args, **kwargs)
-        step = items.__anext__()
+        try:
+            items = function(*args, **kwargs)
+            step = items.__anext__()
+        except BaseException as why:
+            call.broke(why)
+            raise
         while True:
             try:
                 item = await step
@@ -148,8 +157,10 @@ def _async_generator(function: Callable[..., Any], calls: _Calls) -> Callable[..
             try:
                 sent = yield item
             except GeneratorExit:
-                await items.aclose()
-                call.left()
+                try:
+                    await items.aclose()
+                finally:
+                    call.left()
                 raise
             except BaseException as why:  # noqa: BLE001  what is thrown in is for the function
                 step = items.athrow(why)
@@ -310,13 +321,17 @@ class _Call:
     def ended(self) -> None:
         """That was all of it."""
         tap = self._tap
-        if tap is not None:
+        if tap is None:
+            return
+        try:
             if not tap.answered:
                 tap.begin(200, self._response.content_type, None, None)
             if self._made:
                 tap.saw(b"]")
             tap.ended()
-            tap.finish()
+        except Exception as why:  # noqa: BLE001  as above
+            tap.fail(why)
+        tap.finish()
 
     def broke(self, why: BaseException) -> None:
         """The function raised; or it was cancelled, as the caller has gone."""
@@ -346,8 +361,10 @@ class _Items(Generator[Any, Any, Any]):
         return self._heard(self._items.throw, *why)
 
     def close(self) -> None:
-        self._items.close()
-        self._call.left()
+        try:
+            self._items.close()
+        finally:
+            self._call.left()
 
     def _heard(self, step: Callable[..., Any], *given: Any) -> Any:
         try:

@@ -16,6 +16,7 @@ from driftline.capture import state
 from driftline.capture.buffer import Buffer, Exchange, Order, complain
 from driftline.capture.cells import Cells
 from driftline.capture.folder import WriterFolder, is_held, writer_folders
+from driftline.capture.given import NOTHING
 from driftline.capture.ids import new_id
 from driftline.capture.layout import captured_key
 from driftline.capture.lines import line_of, record_of
@@ -212,7 +213,12 @@ class Writer:
             if self._buffer.tallies.lost(place, 1, DISK_FULL):
                 complain("the disk of the spool is full: capture pauses, and counts what it drops")
             return 0
-        record = self._protected(record_of(exchange, self._to.content_types), place)
+        whole = record_of(exchange, self._to.content_types)
+        if whole.input is None and whole.output is None and whole.status is None:
+            if self._buffer.tallies.lost(place, 1, NOTHING):
+                complain("a request was not captured: %s", NOTHING)
+            return 0
+        record = self._protected(whole, place)
         if record is None:
             return 0
         line = line_of(record)

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from driftline.capture import Capture, Counters, Spool
@@ -34,6 +36,18 @@ class Undecided:
         return self
 
     __hash__ = None  # type: ignore[assignment]
+
+
+class Lost(tzinfo):
+    """A zone that does not know where it lies."""
+
+    def utcoffset(self, dt: datetime | None) -> timedelta:
+        raise NotImplementedError
+
+    dst = utcoffset
+
+    def tzname(self, dt: datetime | None) -> str:
+        return "lost"
 
 
 def keys(store: Directory) -> list[str]:
@@ -242,6 +256,13 @@ def test_files_are_closed_by_age(store: Directory, read_back: ReadBack) -> None:
         ({"request_content_type": 1}, "cannot be written as JSON"),
         ({"endpoint": "../etc"}, "endpoint or variant is not a name"),
         ({"variant": ["a"]}, "endpoint or variant is not a name"),
+        ({"at": pd.NaT}, "time without a zone"),
+        ({"at": datetime(2026, 1, 1, tzinfo=Lost())}, "time without a zone"),
+        ({"status": "503"}, "status is not a whole number"),
+        ({"status": 503.0}, "status is not a whole number"),
+        ({"status": Undecided()}, "status is not a whole number"),
+        ({"request": None, "response": None}, "neither a request nor an answer"),
+        ({"request": None, "response": None, "status": 200}, "neither a request nor an answer"),
     ],
 )
 def test_a_wrong_call_never_raises_and_is_counted(store: Directory, arguments: dict[str, Any], reason: str) -> None:
@@ -250,6 +271,28 @@ def test_a_wrong_call_never_raises_and_is_counted(store: Directory, arguments: d
     capture.log("1", "0")
     assert capture.close()
     assert capture.counters == Counters(seen=2, sampled=2, written=1, dropped={reason: 1})
+
+
+def test_an_error_without_any_body_is_a_record(store: Directory, read_back: ReadBack) -> None:
+    with Capture("flights", store) as capture:
+        capture.log(None, None, status=503)
+    (record,) = read_back()
+    assert (record.input, record.output, record.status) == (None, None, 503)
+
+
+def test_times_and_statuses_of_other_libraries_are_kept_as_plain_ones(
+    store: Directory, tmp_path: Path, read_back: ReadBack
+) -> None:
+    at = pd.Timestamp("2026-03-01T10:30:00.000000001+01:00")
+    capture = Capture("flights", store, spool=tmp_path / "spool")
+    capture.log("1", "0", at=at, status=cast("int", np.int64(503)))
+    assert capture.close()
+    (record,) = read_back()
+    assert (record.inferred_at, record.status) == (datetime(2026, 3, 1, 9, 30, tzinfo=UTC), 503)
+    (key,) = keys(store)
+    assert key.startswith("captured/flights/AllTraffic/2026/03/01/09/30-00-000-")
+    window = Window(datetime(2026, 3, 1, 9, tzinfo=UTC), datetime(2026, 3, 1, 10, tzinfo=UTC))
+    assert stored_counters(store, "flights", "AllTraffic", window) == Counters(1, 1, 1)
 
 
 @pytest.mark.parametrize("body", [b"", "", b"\xff\x00", "\ud800", "é\n\x00", bytearray(b"1,2"), memoryview(b"1,2")])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
+import gc
 import inspect
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
@@ -301,6 +303,65 @@ def test_a_stream_that_its_reader_left_counts_as_cut(capture: Capture, read_back
         assert record.output is not None
         assert (record.output.body, record.output.truncated) == (b"a", True)
     assert capture.counters.written == 2
+
+
+def test_a_stream_whose_end_fails_is_captured_once_and_its_error_is_the_callers(
+    capture: Capture, read_back: ReadBack
+) -> None:
+    errors = [OSError("the connection of the plain one"), OSError("the connection of the async one")]
+
+    @captured(capture)
+    def stream() -> Iterator[str]:
+        try:
+            yield "a"
+        finally:
+            raise errors[0]
+
+    @captured(capture)
+    async def astream() -> AsyncIterator[str]:
+        try:
+            yield "a"
+        finally:
+            raise errors[1]
+
+    async def leave() -> None:
+        it: Any = astream()
+        await anext(it)
+        await it.aclose()
+
+    it: Any = stream()
+    next(it)
+    with pytest.raises(OSError, match="plain") as plain:
+        it.close()
+    with pytest.raises(OSError, match="async") as waiting:
+        asyncio.run(leave())
+    assert [plain.value, waiting.value] == errors
+    assert capture.close()
+    assert [record.output and record.output.truncated for record in read_back()] == [True, True]
+    assert capture.counters == Counters(2, 2, 2)
+
+
+def test_a_stream_that_is_forgotten_is_captured_once(capture: Capture, kept: Callable[[], Record]) -> None:
+    it: Any = captured(capture)(words)("abc")
+    next(it)
+    del it
+    gc.collect()
+    assert sides(kept()) == ("abc", base64.b64encode(b"a").decode())
+
+
+def test_a_stream_that_cannot_begin_is_captured_as_an_error(capture: Capture, read_back: ReadBack) -> None:
+    with pytest.raises(TypeError, match="takes 1 positional argument"):
+        next(captured(capture)(words)("a", "b"))  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="takes 1 positional argument"):
+        asyncio.run(anext(captured(capture)(aechoing)(1, 2)))  # type: ignore[call-arg]
+    assert capture.close()
+    assert [record.status for record in read_back()] == [500, 500]
+
+
+def test_a_call_with_nothing_to_keep_is_counted(capture: Capture) -> None:
+    assert captured(capture)(lambda x: x)(None) is None
+    assert capture.close()
+    assert capture.counters == Counters(1, 1, 0, {"neither a request nor an answer": 1})
 
 
 def test_a_stream_that_breaks_off_counts_as_cut(capture: Capture, kept: Callable[[], Record]) -> None:

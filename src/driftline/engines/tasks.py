@@ -269,14 +269,19 @@ def _together(batches: Iterator[tuple[File, pa.RecordBatch]]) -> Iterator[tuple[
     first: File = Path()
     rows = size = 0
     for path, batch in batches:
-        large = rows + batch.num_rows > SLICE or size + batch.nbytes > _BYTES
-        if held and (large or not held[0].schema.equals(batch.schema)):
+        alone = batch.num_rows >= SLICE  # how many bytes it has takes long to find out
+        more = 0 if alone else batch.nbytes
+        full = alone or rows + batch.num_rows > SLICE or size + more > _BYTES
+        if held and (full or not held[0].schema.equals(batch.schema)):
             yield first, held[0] if len(held) == 1 else pa.concat_batches(held)
             held, rows, size = [], 0, 0
+        if alone:
+            yield path, batch
+            continue
         first = first if held else path
         held.append(batch)
         rows += batch.num_rows
-        size += batch.nbytes
+        size += more
     if held:
         yield first, held[0] if len(held) == 1 else pa.concat_batches(held)
 

@@ -131,11 +131,12 @@ class DataQuality:
 def _numbers(name: str, state: ColumnState, confidence: float) -> Iterator[Measurement]:
     for metric in NUMBERS:
         yield measure(metric, name, state, confidence=confidence)
-    for called, q in QUANTILES.items():
-        try:
-            yield Measurement(called, name, columns_.quantile(state, q, confidence=confidence))
-        except Undefined as why:
-            yield Measurement(called, name, None, str(why))
+    try:
+        found = columns_.quantiles(state, tuple(QUANTILES.values()), confidence=confidence)
+    except Undefined as why:
+        yield from (Measurement(called, name, None, str(why)) for called in QUANTILES)
+    else:
+        yield from (Measurement(called, name, each) for called, each in zip(QUANTILES, found, strict=True))
 
 
 def _drift(name: str, state: ColumnState, before: ColumnState, confidence: float) -> Iterator[Measurement]:

@@ -32,7 +32,8 @@ class CountsState:
     @property
     def present(self) -> Count:
         """The rows that have a value."""
-        return self.integral + self.fractional + self.boolean + self.string + self.other
+        sorts = (self.integral, self.fractional, self.boolean, self.string, self.other)
+        return Count(sum([count.n for count in sorts]), sum([count.w for count in sorts]))
 
     @property
     def rows(self) -> Count:

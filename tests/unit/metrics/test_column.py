@@ -123,6 +123,15 @@ def test_a_quantile_of_integers_is_an_integer(column_of: Any) -> None:
     assert estimate.value == pytest.approx(1_010_000, rel=1e-5)
 
 
+@pytest.mark.parametrize("values", [[0.0], [-1.0, 0.0, 2.5], np.arange(-9_000.0, 9_000.0) / 7, np.arange(9_000)])
+def test_quantiles_at_once_are_those_of_numpy(column_of: Any, values: Any) -> None:
+    levels = (0.0, 0.05, 0.5, 0.95, 1.0)
+    found = column.quantiles(column_of(values), levels, confidence=0.95)
+    exact = np.quantile(values, levels, method="inverted_cdf")
+    assert [each.value for each in found] == pytest.approx(exact, rel=1e-3, abs=1e-9)
+    assert all(each.low <= true <= each.high for each, true in zip(found, exact, strict=True))
+
+
 def test_a_quantile_above_one_is_refused(column_of: Any) -> None:
     with pytest.raises(InputError, match=r"0\.5 for the median"):
         column.quantile(column_of([1.0]), 50.0, confidence=0.95)

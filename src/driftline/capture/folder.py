@@ -6,6 +6,7 @@ import fcntl
 import fnmatch
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ DAMAGED = ".damaged"
 _NEW = ".new-"
 _GONE = ".gone-"
 _TRIES = 10
+_ASKED_S = 0.005
 _LONGEST_JOURNAL = 1 << 20
 
 
@@ -92,6 +94,7 @@ class WriterFolder:
                 if lock is not None:
                     hidden.rename(spool / writer)
                     return cls(spool / writer, lock)
+                time.sleep(_ASKED_S)
         raise BlockingIOError(f"somebody else holds {hidden}")
 
     @classmethod
@@ -153,13 +156,15 @@ class WriterFolder:
             files, self._unsynced = self._unsynced, set()
         if not files:
             return
-        for file in files:
-            with suppress(FileNotFoundError):
-                sync(file)
-        sync(self.path)
-        if self._new:
+        try:
+            for file in (*files, self.path, *([self.path.parent] if self._new else [])):
+                with suppress(FileNotFoundError):  # it is in the store, or somebody deleted it: nothing is to be kept
+                    sync(file)
             self._new = False
-            sync(self.path.parent)
+        except OSError:
+            with self.lock:
+                self._unsynced |= files
+            raise
 
     def left(self, tallies: Tallies, now_s: float) -> Iterator[Segment]:
         """Restore the counts that the dead owner noted; the segments that are not in the store yet, in order."""
@@ -229,12 +234,9 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return _owned(lock)
     finally:
         os.close(lock)
-    return False
 
 
 def writer_folders(spool: Path) -> list[Path]:
@@ -257,17 +259,37 @@ def _lock(folder: Path) -> int | None:
     """The descriptor that holds the lock; None where somebody else does. Raises OSError."""
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The one who held it may have deleted it as it was opened here.
-        if os.path.samestat(os.fstat(lock), (folder / LOCK).stat()):
+        if _taken(lock) and os.path.samestat(os.fstat(lock), (folder / LOCK).stat()):
             return lock
-    except BlockingIOError:
-        pass
     except OSError:
         os.close(lock)
         raise
     os.close(lock)
     return None
+
+
+def _taken(lock: int) -> bool:
+    """Whether the lock is this process's now. Who only asks whether it is held (`is_held`) is waited for."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if _owned(lock):
+                return False
+        time.sleep(_ASKED_S)
+    return False
+
+
+def _owned(lock: int) -> bool:
+    """Whether an owner holds the lock. It is shared for a moment by all who ask."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(lock, fcntl.LOCK_UN)
+    return False
 
 
 def _mend(file: Path) -> None:

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from driftline.capture.folder import WriterFolder
+from driftline.capture.ids import storable
 from driftline.capture.in_force import InForce
 from driftline.capture.segments import Segment
 from driftline.capture.tallies import Place, Tallies
@@ -82,4 +83,4 @@ class Outbox:
 
     def troubled(self, what: str) -> None:
         """Note what went wrong."""
-        self.trouble = Trouble(datetime.now(UTC), what)  # noqa: TID251  shown to people, decides nothing
+        self.trouble = Trouble(datetime.now(UTC), storable(what))  # noqa: TID251  shown to people, decides nothing

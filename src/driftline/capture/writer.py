@@ -101,6 +101,7 @@ class Writer:
         self._touched: set[Segment] = set()
         self._noted_s = self._synced_s = time.monotonic()
         self._off_until_s = float("-inf")
+        self._sync_failed = False
         self._noted_changes = 0
         self._noted_state: state.State | None = None
         self._thread: Thread | None = None
@@ -148,9 +149,9 @@ class Writer:
                 self._drain(hurried=order is not None)
                 self._tend(time.monotonic())
                 if order is not None:
-                    at_work = order.deadline is None
-                    self._pass_on(order)
-                    order = None
+                    now, order = order, None
+                    at_work = now.deadline is None
+                    self._pass_on(now)
             except Exception as why:  # noqa: BLE001  the one place where this thread catches all: it must not die
                 self._stumble(why)
 
@@ -180,9 +181,11 @@ class Writer:
     def _pass_on(self, order: Order) -> None:
         for segment in list(self._open.values()):
             self._close(segment)
-        self._note()
-        self._sync()
-        self.uploader.bell.put(order)
+        try:
+            self._note()
+            self._sync()
+        finally:  # who waits for the order must not wait for what went wrong here
+            self.uploader.bell.put(order)
 
     def _drain(self, *, hurried: bool) -> None:
         self._batch.extend(self._buffer.take())
@@ -355,9 +358,12 @@ class Writer:
             return
         try:
             self.outbox.folder.sync()
+            self._sync_failed = False
         except OSError as why:
             self.outbox.troubled(f"the spool cannot be synced: {why}")
-            complain("the spool of the capture cannot be synced: %s", why)
+            if not self._sync_failed:  # it is tried again every second or so
+                complain("the spool of the capture cannot be synced: %s", why)
+            self._sync_failed = True
 
     def _folder(self, now_s: float) -> WriterFolder | None:
         """The folder in the spool; None, tried again later, where there cannot be one."""

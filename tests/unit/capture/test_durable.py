@@ -10,9 +10,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,90 @@ def test_a_kill_takes_no_request_uncounted_not_even_the_first(store: Directory, 
     idle = Capture("flights", store, clock=clock)
     assert idle.close()
     assert spools(spool_root) == []
+
+
+def test_who_asks_whether_a_writer_lives_does_not_keep_its_heir_from_it(spool_root: Path) -> None:
+    WriterFolder.open(spool_root / "flights", "writer").release()
+    path = spool_root / "flights" / "writer"
+    asking = os.open(path / "lock", os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)  # as `is_held` does, for less time
+    threading.Timer(0.01, os.close, [asking]).start()
+    heir = WriterFolder.adopt(path)
+    assert heir is not None
+    assert WriterFolder.adopt(path) is None
+    heir.release()
+
+
+def test_writers_begin_while_others_sweep(spool_root: Path) -> None:
+    ended = threading.Event()
+
+    def sweeping() -> None:
+        while not ended.is_set():
+            sweep(spool_root / "flights")
+
+    sweepers = [threading.Thread(target=sweeping) for _ in range(2)]
+    for sweeper in sweepers:
+        sweeper.start()
+    try:
+        for number in range(200):
+            WriterFolder.open(spool_root / "flights", f"writer{number}").release()
+    finally:
+        ended.set()
+        for sweeper in sweepers:
+            sweeper.join()
+
+
+def test_what_could_not_be_synced_is_synced_by_the_next_try(spool_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = WriterFolder.open(spool_root / "flights", "writer")
+    noted(folder, Place("flights", "AllTraffic", datetime(2026, 3, 1, tzinfo=UTC)), Counters(5, 5))
+    synced: list[str] = []
+    through = os.fsync
+
+    def failing(handle: int) -> None:
+        if not synced:
+            synced.append("failed")
+            raise OSError(errno.EIO, "input/output error")
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)  # noqa: PTH115
+        through(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="input/output error"):
+        folder.sync()
+    folder.sync()
+    folder.sync()
+    assert synced == ["failed", "journal", "writer", "flights"]
+    folder.release()
+
+
+def test_an_order_is_carried_out_whatever_goes_wrong_in_the_writer(
+    store: Directory, read_back: ReadBack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through = os.fsync
+
+    def failing(handle: int) -> None:
+        if threading.current_thread().name == "driftline-capture":
+            raise MemoryError("as nobody foresaw")
+        through(handle)
+
+    capture = Capture("flights", store)
+    capture.log("1", "0")
+    monkeypatch.setattr(os, "fsync", failing)
+    assert capture.close()
+    assert len(read_back()) == 1
+
+
+def test_trouble_with_a_store_whose_name_is_no_text_is_told_and_harms_nothing(tmp_path: Path, spool_root: Path) -> None:
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    place.write_text("a file, where the folder must be")
+    capture = Capture("flights", place)
+    capture.log("1", "0", inference_id="a")
+    assert not capture.flush()
+    (folder,) = spools(spool_root)
+    until(lambda: b"caf" in (folder / "state.json").read_bytes())
+    place.unlink()
+    assert capture.close()
+    assert capture.counters == Counters(1, 1, 1)
+    assert "driftline_capture_failures_total 0" in capture.metrics()
 
 
 def test_the_folder_of_a_living_writer_is_left_alone(store: Directory, gated: Gated, spool_root: Path) -> None:

@@ -23,19 +23,19 @@ from driftline.capture.counters import Counters
 from driftline.capture.frames import frame, unframe
 from driftline.capture.in_force import InForce
 from driftline.capture.segments import Head, Segment, append, found, sync
-from driftline.capture.spool import SEGMENT
+from driftline.capture.spool import DAMAGED, SEGMENT
 from driftline.capture.tallies import Counted, Place, Tallies
 from driftline.errors import Corrupt
 
 LOCK = "lock"
 JOURNAL = "journal"
 IN_FORCE = "in_force.json"
-DAMAGED = ".damaged"
 _NEW = ".new-"
 _GONE = ".gone-"
 _TRIES = 10
 _ASKED_S = 0.005
 _LONGEST_JOURNAL = 1 << 20
+_DAMAGED_S = 7 * 86_400
 
 
 class Note(Struct, frozen=True, omit_defaults=True):
@@ -185,8 +185,9 @@ class WriterFolder:
                 segment = found(file, now_s)
             except Corrupt as why:
                 aside = self.path.parent / DAMAGED / f"{self.id}-{file.name}"
-                complain("%s; it is kept as %s", why, aside)
-                aside.parent.mkdir(exist_ok=True)
+                complain("%s; it is kept as %s for %d days", why, aside, _DAMAGED_S // 86_400)
+                aside.parent.mkdir(exist_ok=True, mode=0o700)
+                file.touch()  # the days count from now
                 file.rename(aside)
                 continue
             if segment is None:
@@ -211,7 +212,7 @@ class WriterFolder:
 
 
 def sweep(spool: Path, writer: str = "*") -> None:
-    """Delete what killed processes had begun to make, or to delete."""
+    """Delete what killed processes had begun to make, or to delete, and what was kept as damaged for long enough."""
     try:
         names = fnmatch.filter(os.listdir(spool), f".*-{writer}")  # noqa: PTH208
     except OSError:
@@ -225,6 +226,10 @@ def sweep(spool: Path, writer: str = "*") -> None:
             if lock is not None:
                 shutil.rmtree(path, ignore_errors=True)
                 os.close(lock)
+    with suppress(OSError):
+        for file in (spool / DAMAGED).iterdir():
+            if time.time() - file.stat().st_mtime > _DAMAGED_S:  # noqa: TID251  the file has the system's time
+                file.unlink(missing_ok=True)
 
 
 def is_held(path: Path) -> bool:

@@ -12,6 +12,8 @@ from driftline.errors import InputError
 
 SPOOL = "DRIFTLINE_SPOOL"
 SEGMENT = ".segment"
+DAMAGED = ".damaged"
+"""Where in a spool segments are kept for a while of which nobody knows where their records belong."""
 _LOOK_S = 0.5
 _COUNT_S = 5.0
 _SLACK = 0.05  # writing goes on when there is so much more room than it needs: not on and off with every file
@@ -64,6 +66,11 @@ def spool_folders(root: Path, location: str) -> list[Path]:
     return sorted(Path(entry.path) for entry in _entries(root) if entry.name.endswith(f"-{_mark(location)}"))
 
 
+def damaged_files(root: Path, location: str) -> list[Path]:
+    """The segments that are kept as damaged in the spools of all endpoints into the store at this location."""
+    return [Path(entry.path) for spool in spool_folders(root, location) for entry in _entries(spool / DAMAGED)]
+
+
 def _mark(location: str) -> str:
     return blake2b(location.encode(errors="surrogateescape"), digest_size=6).hexdigest()
 
@@ -111,10 +118,10 @@ class Room:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all segments of all writers in a spool."""
+    """Bytes of all segments of all writers in a spool. Those that are kept as damaged go of themselves."""
     total = 0
     for writer in _entries(folder):
-        for entry in _entries(writer):
+        for entry in _entries(writer) if writer.name != DAMAGED else ():
             with suppress(OSError):  # uploaded and deleted meanwhile
                 total += entry.stat(follow_symlinks=False).st_size if entry.name.endswith(SEGMENT) else 0
     return total

@@ -101,8 +101,8 @@ def erase(
     """Remove what is kept of the requests with these inference ids.
 
     Records, labels, dead letters and decoded rows with one of the IDs (of a request without an inference id: its event
-    id) are removed; reports and statistics, which are sums, stay. Safe to do again after a crash. What a running
-    capture has not stored yet is not found: run it again later. Every run, also a dry one, is a line of the audit log.
+    id) are removed; reports and statistics, which are sums, stay. Safe to do again after a crash. What capture has not
+    stored yet is not found: run it again later. Every run, also a dry one, is a line of the audit log.
     """
     from driftline.assemble import opened
     from driftline.errors import InputError
@@ -120,6 +120,11 @@ def erase(
     told = done.counts()
     show_table(None, heads, [(k, t["objects"], t["records"]) for k, t in told.items() if k != "cache"])
     say(f"{counted(done.cache.objects, 'decoded result')} of the cache {'would go' if dry_run else 'removed'}")
+    if done.waiting:
+        say(
+            f"{counted(done.waiting, 'file')} in the spool of this machine {'waits' if done.waiting == 1 else 'wait'} "
+            "for the store, and nothing was looked for there: do it again once `driftline capture status` shows none"
+        )
     for key in done.unreadable:
         say(f"{key} cannot be unpacked, so nothing in it was looked at; delete it if it may hold such a request")
     if done.missing:

@@ -1,10 +1,12 @@
-"""Erasure: what is kept of single requests is removed from captured records, labels, dead letters and the cache."""
+"""Erasure: what is kept of single requests is removed: records, labels, dead letters, cache, damaged files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
+from driftline.capture.held import held as spools_held
 from driftline.capture.ids import storable
+from driftline.capture.spool import damaged_files, spool_root
 from driftline.dataset.forget import came_of, copy_of, copy_with, forget, forget_copies, holds
 from driftline.dataset.lines import ENDINGS
 from driftline.dataset.strike import Hits, struck, struck_letters
@@ -50,6 +54,10 @@ class Erased:
     labels: Part = Part()
     dead_letters: Part = Part()
     cache: Part = Part()
+    damaged: Part = Part()
+    """Of the files that the spools of this machine keep as damaged."""
+    waiting: int = 0
+    """Files in these spools that wait for the store: nothing was looked for in them."""
     missing: tuple[str, ...] = ()
     """Ids that no record and no label has."""
     unreadable: tuple[str, ...] = ()
@@ -58,7 +66,9 @@ class Erased:
 
     def counts(self) -> dict[str, Any]:
         """What went, by kind."""
-        return {kind: asdict(getattr(self, kind)) for kind in ("captured", "labels", "dead_letters", "cache")}
+        return {
+            kind: asdict(getattr(self, kind)) for kind in ("captured", "labels", "dead_letters", "cache", "damaged")
+        }
 
 
 def id_digest(request: str) -> str:
@@ -85,7 +95,7 @@ def erase(
     then it is to be done again. States, statistics and reports are sums over many requests, and stay.
 
     Args:
-        endpoint: only objects of this endpoint; the cache is looked through as a whole.
+        endpoint: only objects of this endpoint; cache and spool are looked through as a whole.
         reason: kept in the audit log: the number of a request, say, nothing that must be erased itself.
 
     Raises:
@@ -184,6 +194,7 @@ class _Erasure:
     def _go(self, alive: Callable[[], None], *, dry_run: bool) -> Erased:
         letters = self._letters(alive, dry_run=dry_run)
         cache = self._forget(dry_run=dry_run)
+        damaged, waiting = self._spooled(dry_run=dry_run)
         if not dry_run:
             for key in self._hits.places:
                 alive()
@@ -196,6 +207,8 @@ class _Erasure:
             labels=self._part("labels"),
             dead_letters=letters,
             cache=Part(cache),
+            damaged=damaged,
+            waiting=waiting,
             missing=tuple(sorted(self._hits.ids - self._found)),
             unreadable=tuple(self._unreadable),
         )
@@ -207,6 +220,25 @@ class _Erasure:
         cache = self._site.cache
         copies = forget_copies(cache, copy_with(self._hits), dry_run=dry_run)
         return forget(cache, holds(self._hits), dry_run=dry_run).results + copies
+
+    def _spooled(self, *, dry_run: bool) -> tuple[Part, int]:
+        """What goes of damaged files in the spools of this machine, and how many others wait there."""
+        try:
+            root, location = spool_root(), self._site.store.location("captured")
+        except RuntimeError:  # there is no home: no writer of this user spools
+            return Part(), 0
+        part = Part()
+        for file in damaged_files(root, location):
+            with suppress(FileNotFoundError):  # its days are over
+                found = struck(file.read_bytes(), file.name, self._hits.ids)
+                if found is not None:
+                    self._found |= found.found
+                    part = Part(part.objects + 1, part.records + found.records)
+                    if not dry_run:
+                        kept_since = file.stat().st_mtime
+                        file.write_bytes(found.data)
+                        os.utime(file, (kept_since, kept_since))
+        return part, sum(len(writer.waiting) for writer in spools_held(root, location))
 
     def _look(
         self, kind: str, places: dict[str, frozenset[int] | None], alive: Callable[[], None]

@@ -22,6 +22,7 @@ from driftline.capture import Capture, Counters, Spool, cells, segments
 from driftline.capture.counters import stored_counters
 from driftline.capture.folder import WriterFolder, is_held, sweep, writer_folders
 from driftline.capture.frames import unframe
+from driftline.capture.spool import damaged_files, folder_bytes
 from driftline.capture.tallies import KILLED, Counted, Place, Tallies
 from driftline.errors import Unavailable
 from driftline.objects.directory import Directory
@@ -401,6 +402,29 @@ def test_a_damaged_line_in_the_spool_is_counted_and_the_others_are_kept(
     assert capture.close()
     assert [record.inference_id for record in read_back()] == [f"id-{n}" for n in range(10) if n != 3]
     assert capture.counters == Counters(10, 10, 9, {"spool damaged": 1})
+
+
+def test_a_file_of_nobody_knows_where_is_kept_for_a_week_and_takes_no_room(
+    store: Directory, clock: Clock, spool_root: Path
+) -> None:
+    killed(store.root)
+    (dead,) = spools(spool_root)
+    (file,) = dead.glob("*.segment")
+    file.write_bytes(b"X" + file.read_bytes()[1:])
+    os.utime(file, (0, 0))  # it had waited for long
+    with Capture("flights", store, clock=clock):
+        until(lambda: not dead.exists())
+    (kept,) = damaged_files(spool_root, store.location("captured"))
+    assert folder_bytes(dead.parent) == 0
+    sweep(dead.parent)
+    assert kept.exists()
+    long_ago = kept.stat().st_mtime - 8 * 86_400
+    os.utime(kept, (long_ago, long_ago))
+    sweep(dead.parent)
+    assert not kept.exists()
+    hour = clock.at.replace(minute=0, second=0)
+    counted = stored_counters(store, "flights", "AllTraffic", Window(hour, hour + timedelta(hours=1)))
+    assert counted == Counters(50, 50, 0, {KILLED: 50})
 
 
 @pytest.mark.parametrize("times", [1, 2, 3, 4])

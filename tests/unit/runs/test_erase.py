@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,10 +15,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from driftline.capture import Capture
+from driftline.capture.frames import frame
+from driftline.capture.record import Record
 from driftline.dataset.columnar import is_columnar, opened
 from driftline.errors import Conflict, InputError, Unavailable
 from driftline.objects.directory import Directory
-from driftline.runs.erase import HOLD, erase, erased_elsewhere, id_digest
+from driftline.runs.erase import HOLD, Part, erase, erased_elsewhere, id_digest
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -60,6 +65,32 @@ def test_one_request_goes_from_records_labels_and_cache_and_the_others_stay(busy
     ran = {(one.run.monitor, one.run.window.start): one.run for one in busy.tick(NOW + HOUR).ran}
     assert ran["truth", START].rows == 199, "the open window is looked at again, without it"
     assert b'"secret-17"' not in everything(busy)
+
+
+def test_damaged_files_in_the_spool_are_looked_through_and_files_that_wait_are_told(
+    shop: Any, spool_root: Path
+) -> None:
+    store = shop.app.store
+    capture = Capture("shop", store, clock=lambda: START)
+    capture.log("1", "0", inference_id="her")  # it waits for a minute
+    (spool,) = spool_root.iterdir()
+    while not list(spool.glob("*/*.segment")):
+        time.sleep(0.01)
+    file = spool / ".damaged" / "writer-00000001.segment"
+    file.parent.mkdir()
+    lines = [Record(event_id=who, inferred_at=START, input=None, output=None).encode() for who in ("him", "her")]
+    file.write_bytes(b"".join([b"a damaged head\n", *map(frame, lines)]))
+    since = file.stat().st_mtime - 1000
+    os.utime(file, (since, since))
+    assert erase(shop.app.site, ["him"], NOW, dry_run=True).damaged == Part(1, 1)
+    assert b"him" in file.read_bytes()
+    done = erase(shop.app.site, ["him"], NOW)
+    assert (done.damaged, done.waiting, done.missing) == (Part(1, 1), 1, ())
+    assert b"him" not in file.read_bytes()
+    assert frame(lines[1]) in file.read_bytes()
+    assert file.stat().st_mtime == pytest.approx(since)
+    assert capture.close()
+    assert erase(shop.app.site, ["him"], NOW).waiting == 0
 
 
 def test_the_audit_log_names_requests_by_digest_only(busy: Any) -> None:

@@ -21,12 +21,15 @@ from driftline.dataset.decode_parquet import opened
 from driftline.engines.columns import Columns
 from driftline.engines.foldings import Foldings
 from driftline.errors import Corrupt, InputError, Unavailable
+from driftline.kernels.numbers import compiled
 from driftline.schema import PROBABILITY
 from driftline.states.folding import Folding
 from driftline.states.state import AnySummary, Plan
 
-SLICE: Final = 1 << 15
+_SLICE: Final = 1 << 15
 """Rows of one batch: few enough that a column of them stays in a core's own cache."""
+_SLICE_IN_NUMPY: Final = 1 << 17
+"""Rows of one batch without the compiled kernel, where each costs hundreds of calls."""
 ROWS: Final = 1 << 20
 """Rows of one task; a larger row group is still one task."""
 VALUES: Final = 2 * ROWS
@@ -121,7 +124,7 @@ class Reader(threading.local):
         file, weighted = self._file(piece)
         wanted = list(dict.fromkeys([*columns, PROBABILITY] if weighted else columns))
         try:
-            yield from file.iter_batches(SLICE, row_groups=list(piece.groups), columns=wanted, use_threads=False)
+            yield from file.iter_batches(_slice(), row_groups=list(piece.groups), columns=wanted, use_threads=False)
         except (pa.ArrowException, OSError) as why:
             unchanged(piece.path, piece.stamp)
             raise Corrupt(f"file {str(piece.path)!r}, {_culprit(file, piece, wanted)} ({why}); write it again") from why
@@ -249,11 +252,15 @@ def _culprit(file: pq.ParquetFile, piece: Piece, columns: Sequence[str]) -> str:
     for group in piece.groups:
         for column in columns:
             try:
-                for _ in file.iter_batches(SLICE, row_groups=[group], columns=[column], use_threads=False):
+                for _ in file.iter_batches(_slice(), row_groups=[group], columns=[column], use_threads=False):
                     pass
             except (pa.ArrowException, OSError):
                 return f"row group {group}: column {column!r} cannot be read"
     return f"row groups {piece.groups.start} to {piece.groups[-1]} cannot be read"
+
+
+def _slice() -> int:
+    return _SLICE if compiled() else _SLICE_IN_NUMPY
 
 
 def _add(folded: Folding[Any], batch: pa.RecordBatch, path: File) -> None:
@@ -267,11 +274,11 @@ def _together(batches: Iterator[tuple[File, pa.RecordBatch]]) -> Iterator[tuple[
     """Consecutive small batches of one schema as one, with the file of the first of them."""
     held: list[pa.RecordBatch] = []
     first: File = Path()
-    rows = size = 0
+    rows, size, most = 0, 0, _slice()
     for path, batch in batches:
-        alone = batch.num_rows >= SLICE  # how many bytes it has takes long to find out
+        alone = batch.num_rows >= most  # how many bytes it has takes long to find out
         more = 0 if alone else batch.nbytes
-        full = alone or rows + batch.num_rows > SLICE or size + more > _BYTES
+        full = alone or rows + batch.num_rows > most or size + more > _BYTES
         if held and (full or not held[0].schema.equals(batch.schema)):
             yield first, held[0] if len(held) == 1 else pa.concat_batches(held)
             held, rows, size = [], 0, 0

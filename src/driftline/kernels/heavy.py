@@ -31,7 +31,7 @@ CELLS: Final = ROWS * BUCKETS * (1 + BITS)
 SIZE: Final = CELLS + DEPTH * WIDTH
 """Counters of a table: per cell its rows and then its bits, by row and bucket; the Count-Min sketch at last."""
 
-TOGETHER: Final = 1 << 17
+TOGETHER: Final = 1 << 16
 """Texts that are taken in at once."""
 
 Words: TypeAlias = npt.NDArray[np.uint64]
@@ -40,7 +40,9 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 _BLOCK: Final = 1 << 14  # hashes that stay in the cache
 _MANY_TOGETHER: Final = 1 << 11  # texts with their counts that are taken in at once
 _FEW_DIGITS: Final = 4  # of counts that are taken in digit by digit
-_BITS_OF_BYTES: Final = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(float)
+_GROUP: Final = 15  # words whose bits are added in four planes
+_GROUPS: Final = 255 // _GROUP  # groups whose sums fit into one byte for each bit
+_LANES: Final = np.uint64(0x0101010101010101)  # the first bit of every byte
 
 
 def empty() -> Ints:
@@ -120,13 +122,51 @@ def bits_of(words: Words) -> Bytes:
 
 
 def _count_bits(own: Ints, words: Words, buckets: Ints) -> None:
-    """Add the keys to the cells, shape (ROWS, BUCKETS, 1 + BITS): count the bytes at each place, then their bits."""
-    data = words.view(np.uint8).reshape(*words.shape, words.itemsize)
-    lines = [(line, where << 8) for line, where in zip(own, buckets, strict=True)]
-    for line, where in lines:
-        line[:, 0] += np.bincount(where >> 8, minlength=BUCKETS)
-    for place in range(BITS // 8):
-        bytes_there = data[place // 8, :, place % 8].astype(np.int64)
-        for line, where in lines:
-            counts = np.bincount(where | bytes_there, minlength=BUCKETS << 8).reshape(BUCKETS, 256)
-            line[:, 1 + 8 * place : 9 + 8 * place] += (counts.astype(np.float64) @ _BITS_OF_BYTES).astype(np.int64)
+    """Add the keys to the cells, shape (ROWS, BUCKETS, 1 + BITS).
+
+    The keys are ordered by cell and lie in groups, the last of each cell filled with zeros. The words of a group are
+    added as by hardware adders, all bits at once; then the few sums of a cell are, a byte for each bit.
+    """
+    padded = np.concatenate((words, np.zeros((len(words), 1), np.uint64)), axis=1)
+    for line, where in zip(own, buckets, strict=True):
+        counts = np.bincount(where, minlength=BUCKETS)
+        groups = -(-counts // _GROUP)
+        firsts = np.cumsum(groups) - groups
+        rows = np.full(_GROUP * int(groups.sum()), words.shape[1])
+        further = _GROUP * firsts - (np.cumsum(counts) - counts)  # by so much the keys of each cell move
+        rows[np.repeat(further, counts) + np.arange(words.shape[1])] = np.argsort(where.astype(np.uint8), kind="stable")
+        each = np.ascontiguousarray(rows.reshape(-1, _GROUP).T)
+        planes = _added([padded.take(one, axis=1, mode="clip") for one in each])
+        used = np.flatnonzero(groups)
+        line[:, 0] += counts
+        line[used, 1:] += _sums_of(planes, firsts[used], groups[used])[:, :BITS]
+
+
+def _added(words: list[Words]) -> list[Words]:
+    """The sums of words, bit by bit: their planes of bits, the lowest first."""
+    planes = []
+    while words:
+        carries = []
+        while len(words) > 1:
+            a, b, c = words[:3]  # their number is one less than a power of two, and so is that of the carries
+            either = a ^ b
+            carries.append((a & b) | (either & c))
+            words = [*words[3:], either ^ c]
+        planes += words
+        words = carries
+    return planes
+
+
+def _sums_of(planes: list[Words], firsts: Ints, groups: Ints) -> Ints:
+    """The sums of each bit over so many groups from each first on; shape (cells, bits)."""
+    steps = -(-groups // _GROUPS)
+    begins = np.cumsum(steps) - steps
+    starts = np.repeat(firsts - _GROUPS * begins, steps) + _GROUPS * np.arange(int(steps.sum()))
+    found = np.empty((len(groups), len(planes[0]), 8, 8), np.int64)
+    for bit in range(8):
+        lanes = (planes[0] >> np.uint64(bit)) & _LANES
+        for power, plane in enumerate(planes[1:], 1):
+            lanes |= ((plane >> np.uint64(bit)) & _LANES) << np.uint64(power)
+        parts = np.add.reduceat(lanes, starts, axis=1).view(np.uint8).reshape(len(lanes), -1, 8)
+        found[..., bit] = np.add.reduceat(parts, begins, axis=1, dtype=np.int64).swapaxes(0, 1)
+    return found.reshape(len(groups), -1)

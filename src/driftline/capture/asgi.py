@@ -125,6 +125,7 @@ class CaptureMiddleware:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Store what waits before the server hears that the application has ended: after that it may be killed."""
+        self._capture.start()
         talked = False
 
         async def received() -> Message:

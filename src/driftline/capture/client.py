@@ -125,7 +125,7 @@ class Capture:
         forked = WeakMethod(self._begin)
         os.register_at_fork(after_in_child=lambda: (begin := forked()) and begin())
         if self._to.left():
-            self._start()  # else only with the first request: a process that forks its workers needs no thread
+            self.start()  # else only with the first request: a process that forks its workers needs no thread
 
     @classmethod
     def from_config(cls, file: str | os.PathLike[str] | None = None, **given: Any) -> Self:
@@ -243,7 +243,7 @@ class Capture:
     def keep(self, exchange: Exchange) -> None:
         """Capture the exchange: it is chosen, and says with what probability. For taps that have settled that."""
         if self._writer is None:
-            self._start()
+            self.start()
         endpoint, variant = exchange.endpoint, exchange.variant
         if (endpoint is not None or variant is not None) and not self._named(exchange.at, endpoint, variant):
             return
@@ -274,14 +274,14 @@ class Capture:
     def skip(self, at: datetime, endpoint: str | None = None, variant: str | None = None) -> None:
         """Count a request that was answered and is not chosen. For taps that need not keep its bodies."""
         if self._writer is None:
-            self._start()
+            self.start()
         if (endpoint is None and variant is None) or self._named(at, endpoint, variant):
             self._buffer.skip(at, endpoint, variant)
 
     def refuse(self, at: datetime, reason: str, endpoint: str | None = None, variant: str | None = None) -> bool:
         """Count a request that cannot be captured; whether it is the first of its hour and reason. For taps."""
         if self._writer is None:
-            self._start()
+            self.start()
         return self._named(at, endpoint, variant) and self._buffer.refuse(at, reason, endpoint, variant)
 
     def now(self) -> datetime:
@@ -309,6 +309,22 @@ class Capture:
         """Look at once whether the file that declares this capture has changed, not within a second or two."""
         if self._to.watch is not None:
             self._to.watch.hurry()
+
+    def start(self) -> None:
+        """Have the store asked what it can do before the first request; not where workers are forked after this."""
+        with self._starting:
+            if self._writer is not None or self._ended:
+                return
+            from driftline.capture.writer import Writer
+
+            writer = self._ready = self._ready or Writer(self._to, self._buffer)
+            try:
+                writer.start()
+            except RuntimeError as why:
+                # No thread to be had now (a limit, or the interpreter ends): the queue fills, the next request tries.
+                complain("the writer of the capture cannot start: %s", why)
+                return
+            self._writer = writer
 
     def flush(self, timeout_s: float = _EXIT_S) -> bool:
         """Close the open files and store them; whether everything so far is in the store."""
@@ -361,21 +377,6 @@ class Capture:
         self._buffer = Buffer(self._endpoint, self._variant, self._queue_size, self._queue_bytes)
         if self._ended:
             self._buffer.close()
-
-    def _start(self) -> None:
-        with self._starting:
-            if self._writer is not None or self._ended:
-                return
-            from driftline.capture.writer import Writer
-
-            writer = self._ready = self._ready or Writer(self._to, self._buffer)
-            try:
-                writer.start()
-            except RuntimeError as why:
-                # No thread to be had now (a limit, or the interpreter ends): the queue fills, the next request tries.
-                complain("the writer of the capture cannot start: %s", why)
-                return
-            self._writer = writer
 
     def _revive(self) -> None:
         """Asked when the queue is full: a writer that died must not stay dead."""

@@ -78,6 +78,7 @@ async def serve(
         loop.add_signal_handler(number, stopped.set)
     loop.add_signal_handler(signal.SIGHUP, _reloading(reload))
     await service.open()
+    capture.start()
     state = _State()
     traffic = await _listen(
         service.handle,

@@ -65,11 +65,14 @@ def waiting(writer: Writer | None) -> list[Family]:
     spooled: list[tuple[Mapping[str, str], float]] = [] if room is None else [({}, room.used)]
     paused: list[tuple[Mapping[str, str], float]] = [] if room is None else [({}, int(room.full))]
     failures: list[tuple[Mapping[str, str], float]] = [({}, writer.outbox.failures)]
+    conditional = writer.outbox.conditional
+    kept: list[tuple[Mapping[str, str], float]] = [] if conditional is None else [({}, int(conditional))]
     return [
         Family("driftline_capture_lag_seconds", "gauge", "Age of the oldest file that is not in the store.", lags),
         Family("driftline_capture_spool_bytes", "gauge", "Held in the spool by all its processes.", spooled),
         Family("driftline_capture_paused", "gauge", "Whether the disk of the spool is too full.", paused),
         Family("driftline_capture_failures_total", "counter", "Failures that nobody foresaw.", failures),
+        Family("driftline_capture_conditional_writes", "gauge", "Whether the store refuses to replace.", kept),
     ]
 
 

@@ -38,6 +38,8 @@ class Outbox:
         self.trouble: Trouble | None = None
         self.failures = 0
         """How often something went wrong that nobody foresaw."""
+        self.conditional: bool | None = None
+        """Whether the store refuses to replace an object that must not be there; None: it is not known yet."""
         self._lock = Lock()
         self._segments: deque[Segment] = deque()
         self._sending: Segment | None = None

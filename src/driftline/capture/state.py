@@ -17,6 +17,8 @@ class State(Struct, frozen=True, omit_defaults=True):
     pid: int
     paused: bool = False
     """Whether the disk was so full that nothing more was spooled, when there was something to spool last."""
+    conditional: bool | None = None
+    """Whether the store refuses to replace an object that must not be there; None: it is not known yet."""
     failures: int = 0
     """How often something went wrong that nobody foresaw."""
     error: str | None = None

@@ -67,6 +67,8 @@ class Process(Struct, kw_only=True):
     pid: int | None = None
     paused: bool = False
     """Whether the disk was too full when there was something to spool last."""
+    conditional_writes: bool | None = None
+    """Whether the store refuses to replace an object that must not be there; None: it was not asked yet."""
     waiting_files: int = 0
     waiting_bytes: int = 0
     lag_s: float | None = None
@@ -312,6 +314,7 @@ def _process(writer: Held, now: datetime) -> Process:
         alive=writer.alive,
         pid=None if state is None else state.pid,
         paused=state is not None and state.paused,
+        conditional_writes=None if state is None else state.conditional,
         waiting_files=len(writer.waiting),
         waiting_bytes=sum(file.size for file in writer.waiting),
         lag_s=None if oldest is None else max((now - oldest).total_seconds(), 0.0),

@@ -52,7 +52,7 @@ class Uploader:
         self._pauses: dict[tuple[str, str], _Pause] = {}
         self._counted_s = time.monotonic()
         self._adopt_s = float("-inf")
-        self._fault = self._telling = _Pause()
+        self._fault = self._telling = self._asking = _Pause()
         self._thread: Thread | None = None
         self._ended = False
 
@@ -79,6 +79,7 @@ class Uploader:
                     self._ended = True
                     return
                 order = None
+                self._ask(time.monotonic())
                 self._adopt(time.monotonic())
                 self._round(time.monotonic())
                 self._fault = _Pause()
@@ -104,6 +105,16 @@ class Uploader:
             return self.bell.get(timeout=_POLL_S)
         except Empty:
             return None
+
+    def _ask(self, now_s: float) -> None:
+        """Find out, long before the first upload, whether the store can do what is asked of it then."""
+        if self._own.conditional is None and now_s >= self._asking.until_s:
+            try:
+                self._own.conditional = self._to.store.enforces_conditions()
+            except (DriftlineError, OSError) as why:
+                self._asking = self._asking.longer(time.monotonic())
+                self._own.troubled(str(why))
+                complain("the store of the capture cannot be asked what it can do: %s", why)
 
     def _carry_out(self, order: Order) -> bool:
         """Upload everything now; whether that was the last order."""

@@ -348,7 +348,8 @@ class Writer:
     def _note_state(self, folder: WriterFolder) -> None:
         trouble = self.outbox.trouble
         at, what = (None, None) if trouble is None else trouble
-        now = state.State(os.getpid(), self.room is not None and self.room.full, self.outbox.failures, what, at)
+        paused, own = self.room is not None and self.room.full, self.outbox
+        now = state.State(os.getpid(), paused, own.conditional, own.failures, what, at)
         if now != self._noted_state:
             state.note(folder.path, now)
             self._noted_state = now

@@ -120,6 +120,12 @@ def _show(found: Status) -> None:
             ("process", "spool", "", "waiting", "lag"),
             map(_process_row, found.processes),
         )
+    if any(process.conditional_writes is False for process in found.processes):
+        click.echo()
+        click.echo(
+            f"{found.store} does not refuse to replace an object that must not be there (docs/objects.md, Conditional "
+            "writes): capture looks first whether it is there"
+        )
     _show_errors(found)
 
 

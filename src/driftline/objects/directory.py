@@ -39,6 +39,10 @@ class Directory:
         with path.open("rb") as file:
             self._put(key, file, if_absent, durable)
 
+    def enforces_conditions(self) -> bool:
+        """A file system does."""
+        return True
+
     def _put(self, key: str, data: BinaryIO, if_absent: bool, durable: bool) -> None:
         path = self._path(key)
         try:

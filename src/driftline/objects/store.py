@@ -38,6 +38,13 @@ class ObjectStore(Protocol):
         """`put` of what is in the file, which need not fit into memory and does not change meanwhile."""
         ...
 
+    def enforces_conditions(self) -> bool:
+        """Whether it refuses to replace an object where `if_absent`, as two write it at once too.
+
+        A bucket is asked once, by writing a tiny object. Raises Unavailable.
+        """
+        ...
+
     def get(self, key: str) -> bytes:
         """The object. Raises NotFound."""
         ...

@@ -7,14 +7,17 @@ import logging
 import os
 import socket
 import threading
+import time
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from tests.conftest import BUCKET, S3Server
 from tests.unit.objects.conftest import TinyS3
 
+from driftline.capture import Capture, Counters
+from driftline.capture.status import status
 from driftline.errors import Conflict, InputError, NotFound, Unavailable
 from driftline.objects.cloud import Cloud
 
@@ -45,6 +48,33 @@ def test_a_store_with_conditional_writes_is_asked_once(tiny: TinyS3, caplog: pyt
     assert len(probes) == 3, "two by the first process, one by the next"
     assert caplog.messages == []
     assert all(not entry.key.startswith(".") for entry in store.list(""))
+
+
+@pytest.mark.parametrize(("conditions", "told"), [("enforced", 1), ("ignored", 0), ("refused", 0)])
+def test_a_capture_finds_out_when_it_starts_and_says_so(tiny: TinyS3, conditions: Any, told: int) -> None:
+    tiny.conditions = conditions
+    capture = Capture("flights", "s3://tiny/x")
+    capture.start()
+    found: list[bool | None] = [None]
+    deadline = time.monotonic() + 20
+    while found == [None] and time.monotonic() < deadline:
+        time.sleep(0.05)
+        found = [p.conditional_writes for p in status(Cloud("s3://tiny/x"), datetime.now(UTC)).processes]  # noqa: TID251
+    assert found == [bool(told)]
+    assert f"driftline_capture_conditional_writes {told}" in capture.metrics()
+    assert capture.close()
+    assert capture.counters == Counters()
+
+
+def test_a_store_that_is_away_at_the_start_is_asked_again(tiny: TinyS3) -> None:
+    tiny.failing = 5
+    capture = Capture("flights", Cloud("s3://tiny/x", patience=timedelta(0)))
+    capture.start()
+    deadline = time.monotonic() + 20
+    while "conditional_writes 1" not in capture.metrics() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "driftline_capture_conditional_writes 1" in capture.metrics()
+    assert capture.close()
 
 
 def test_a_store_that_fails_for_a_while_is_asked_again(tiny: TinyS3) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from driftline.errors import Undefined
 from driftline.metrics.interval import effective, sums
 from driftline.states.column import ColumnState
-from driftline.states.frequent import Counted
+from driftline.states.frequent import Counted, side_by_side
 from driftline.states.histogram import HistogramState
 
 Floats = npt.NDArray[np.float64]
@@ -90,14 +90,13 @@ def _snapped(ours: Floats, theirs: Floats) -> Floats:
     return np.where(near, nearest, ours)
 
 
-def categories(current: ColumnState, baseline: ColumnState) -> tuple[list[str], Shares]:
-    """All values of both columns, and their shares; beyond the limit of a state, those of a hash sample of the values.
+def categories(current: ColumnState, baseline: ColumnState) -> Shares:
+    """The shares of all values of both columns; beyond the limit of a state, those of a hash sample of the values.
 
     Raises:
         Undefined: one side has no value, or does not count its values one by one.
     """
-    names, shares, _ = _counted(current, baseline)
-    return names, shares
+    return _counted(current, baseline)[0]
 
 
 def few(current: ColumnState, baseline: ColumnState) -> Shares:
@@ -112,7 +111,7 @@ def few(current: ColumnState, baseline: ColumnState) -> Shares:
         bins = np.minimum((middle * QUANTILE_BINS).astype(np.int64), QUANTILE_BINS - 1)
         _, bins = np.unique(bins, return_inverse=True)
     else:
-        _, shares, seen = _counted(current, baseline)
+        shares, seen = _counted(current, baseline)
         unseen = min(float(shares.q[seen == 1].sum()), float(shares.p[seen == 0].sum()))
         bins, shares = _category_bins(shares, seen), _with_rest(shares, unseen)
     p, q = sums(bins, shares.p), sums(bins, shares.q)
@@ -164,19 +163,12 @@ def _kept(current: ColumnState, baseline: ColumnState) -> tuple[Counted, Counted
     return ours, theirs
 
 
-def _weights_of(counted: Counted, names: list[str]) -> Floats:
-    weights = (counted[name].w if name in counted else 0 for name in names)
-    return np.fromiter(weights, np.float64, len(names))
-
-
-def _counted(current: ColumnState, baseline: ColumnState) -> tuple[list[str], Shares, npt.NDArray[np.int64]]:
-    """All values, their shares, and the rows of each in the baseline."""
-    ours, theirs = _kept(current, baseline)
-    names = sorted(ours.keys() | theirs.keys())
+def _counted(current: ColumnState, baseline: ColumnState) -> tuple[Shares, npt.NDArray[np.int64]]:
+    """The shares of all values, and the rows of each in the baseline."""
+    ours, theirs = side_by_side(*_kept(current, baseline))
     totals = current.kinds.present.w, baseline.kinds.present.w
-    shares = _shares(_weights_of(ours, names), _weights_of(theirs, names), current, baseline, totals)
-    seen = (theirs[name].n if name in theirs else 0 for name in names)
-    return names, shares, np.fromiter(seen, np.int64, len(names))
+    shares = _shares(ours.heavy.astype(np.float64), theirs.heavy.astype(np.float64), current, baseline, totals)
+    return shares, theirs.counts
 
 
 def _category_bins(shares: Shares, seen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

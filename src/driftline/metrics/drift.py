@@ -66,7 +66,7 @@ def linf(current: ColumnState, baseline: ColumnState, *, confidence: float) -> E
     Raises:
         Undefined: one side has no value, or does not count its values one by one.
     """
-    _, shares = categories(current, baseline)
+    shares = categories(current, baseline)
     return _largest_change(shares, confidence)
 
 
@@ -76,7 +76,7 @@ def linf_robust(current: ColumnState, baseline: ColumnState, *, confidence: floa
 
     max(0, change - 1.8 sqrt(1/n + 1/m)). The interval is that of the change itself.
     """
-    _, shares = categories(current, baseline)
+    shares = categories(current, baseline)
     return _robust(_largest_change(shares, confidence), shares)
 
 
@@ -91,7 +91,7 @@ def chi_square(current: ColumnState, baseline: ColumnState, *, confidence: float
     Raises:
         Undefined: fewer than two categories are left, or as `linf`.
     """
-    _, shares = categories(current, baseline)
+    shares = categories(current, baseline)
     known = shares.q > 0.0
     seen = shares.p[known] * shares.n
     expected = shares.q[known] / shares.q[known].sum() * seen.sum()

@@ -223,6 +223,22 @@ def _table_of(tally: Tally) -> HeavyState:
     return HeavyState.of_counts(_words(tally.distinct), tally.counts)
 
 
+def side_by_side(ours: Counted, theirs: Counted) -> tuple[Tally, Tally]:
+    """The values of either in both, in the order of their code points: no rows where one has not seen a value."""
+    sides = ours.tally, theirs.tally
+    texts = pa.concat_arrays([side.distinct.cast(pa.large_string()) for side in sides]).dictionary_encode()
+    order = pc.array_sort_indices(texts.dictionary).to_numpy()
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    distinct, places = texts.dictionary.take(pa.array(order)), places[texts.indices.to_numpy()]
+    found = []
+    for side, at in zip(sides, np.split(places, [len(ours)]), strict=True):
+        counts, heavy = np.zeros((2, len(distinct)), np.int64)
+        counts[at], heavy[at] = side.counts, side.heavy
+        found.append(Tally(distinct, counts, heavy))
+    return found[0], found[1]
+
+
 def _those_of_many_rows(tally: Tally, rows: int) -> Tally:
     """The texts that stand out among so many rows, if there are any."""
     return _of_those(tally, tally.counts >= max(1, FAINTEST * rows))

@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from hashlib import blake2b
 from itertools import chain
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from driftline.errors import Conflict, InputError, NotFound, Unavailable
 from driftline.objects.aside import fork_safe
-from driftline.objects.cloud_errors import CLOUD_ERRORS, ignores_conditions, said
+from driftline.objects.cloud_errors import CLOUD_ERRORS, ignores_conditions, misconfigured, said
 from driftline.objects.credentials import aws_config
 from driftline.objects.keys import checked, hidden
 from driftline.objects.mirror import mirrored, path_of
@@ -248,8 +247,16 @@ class Cloud:
             self._put(staged, data, size)
             self._copy(staged, key)
         finally:
-            with suppress(NotFound):
-                self._try("delete", staged, lambda: self._store.delete(staged))
+            self._tidy(staged)
+
+    def _tidy(self, staged: str) -> None:
+        """Remove what was staged. What became of the object is known by now, and stays true where that fails."""
+        try:
+            self._try("delete", staged, lambda: self._store.delete(staged))
+        except NotFound:
+            return
+        except Unavailable as why:
+            _LOG.warning("%s: it is of no use any more; delete it, or have the bucket do so (docs/objects.md)", why)
 
     def _copy(self, staged: str, key: str) -> None:
         try:
@@ -377,7 +384,7 @@ def _client(place: Place, patience: timedelta) -> Any:
                 return AzureStore(place.bucket, prefix=prefix, client_options=client, retry_config=retry)
     except CLOUD_ERRORS as why:
         # Without its cause: what the client says may hold a value of the configuration.
-        raise InputError(f"{place.url} cannot be used as it is configured: {said(why, place).text}") from None
+        raise InputError(f"{place.url} cannot be used as it is configured: {misconfigured(why, place)}") from None
 
 
 def _plain_endpoint(environ: Mapping[str, str]) -> bool:

@@ -27,6 +27,7 @@ _ENDPOINT: Final = re.compile(r"\b(https?://[^/\s?#@]+)")
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _NO_KEY: Final = frozenset({"SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthenticationFailed", "InvalidToken"})
 _UNKNOWN_CONDITION: Final = frozenset({400, 405, 501})
+_PREFIXES: Final = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
 _CREDENTIALS: Final = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role of the machine",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS, or the service account of the machine",
@@ -55,6 +56,16 @@ def said(why: Exception, place: Place) -> Said:
         return Said("other", f"there is no {what} {place.bucket!r}; make it, or correct the URL", status, code)
     kind = _kind(why, status)
     return Said(kind, _words(why, told, debug, place, status, code), status, code)
+
+
+def misconfigured(why: Exception, place: Place) -> str:
+    """What is wrong with the environment, of which the client could not be made. No value is repeated."""
+    if "MissingAccount" in str(why):
+        return "AZURE_STORAGE_ACCOUNT_NAME is not set"
+    return (
+        f"a variable of the environment that begins with {_PREFIXES[place.scheme]}_ has a value that cannot be used; "
+        f"correct it (docs/objects.md has those that are needed)"
+    )
 
 
 def ignores_conditions(found: Said) -> bool:

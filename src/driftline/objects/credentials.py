@@ -21,6 +21,7 @@ _KEYS: Final = {
     "aws_secret_access_key": "secret_access_key",
     "aws_session_token": "session_token",
 }
+_ENCRYPTIONS: Final = ("AES256", "aws:kms", "aws:kms:dsse")
 _BY_OTHERS: Final = ("role_arn", "sso_session", "sso_start_url", "credential_process")
 
 
@@ -31,8 +32,10 @@ def aws_config(environ: Mapping[str, str]) -> dict[str, Any]:
     counts: its keys, region and endpoint. Where it has none and is not named, obstore asks the machine for its role.
 
     Raises:
-        InputError: AWS_PROFILE is not in the files, or its credentials need boto3, which is not installed.
+        InputError: AWS_PROFILE is not in the files, or its credentials need boto3, which is not installed; or the
+            encryption that is asked for is none, or one that cannot be had.
     """
+    _check_encryption(environ)
     # A copy on condition is made as an upload in parts, which S3 and what speaks like it can refuse at its end.
     config: dict[str, Any] = {"copy_if_not_exists": "multipart"}
     profile = _profile(environ)
@@ -47,6 +50,21 @@ def aws_config(environ: Mapping[str, str]) -> dict[str, Any]:
     elif any(name in profile for name in _BY_OTHERS):
         config["credential_provider"] = _by_boto3(environ.get("AWS_PROFILE"))
     return config
+
+
+def _check_encryption(environ: Mapping[str, str]) -> None:
+    asked = environ.get("AWS_SERVER_SIDE_ENCRYPTION")
+    if asked is None or asked in _ENCRYPTIONS:
+        return
+    if asked.lower() == "sse-c":
+        # The client does not send the key of the source with a copy, of which objects of more than 16 MiB are made.
+        raise InputError(
+            "AWS_SERVER_SIDE_ENCRYPTION is sse-c: keys of the customer are not supported, since large objects could "
+            f"not be written; use {' or '.join(_ENCRYPTIONS[:2])} (docs/objects.md)"
+        )
+    raise InputError(
+        f"AWS_SERVER_SIDE_ENCRYPTION is {asked!r}; it must be one of {', '.join(_ENCRYPTIONS)}, or not be set"
+    )
 
 
 def _profile(environ: Mapping[str, str]) -> dict[str, str]:

@@ -130,6 +130,33 @@ def test_the_encryption_of_the_environment_is_asked_for(
     assert {end: headers.get(f"x-amz-server-side-encryption{end}") for end in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("url", "environ", "match"),
+    [
+        (
+            "s3://tiny",
+            {"AWS_SERVER_SIDE_ENCRYPTION": "sse-c", "AWS_SSE_CUSTOMER_KEY_BASE64": "a" * 43 + "="},
+            "AWS_SERVER_SIDE_ENCRYPTION is sse-c: keys of the customer are not supported",
+        ),
+        (
+            "s3://tiny",
+            {"AWS_SERVER_SIDE_ENCRYPTION": "aes256"},
+            "AWS_SERVER_SIDE_ENCRYPTION is 'aes256'; it must be one of AES256, aws:kms, aws:kms:dsse, or not be set",
+        ),
+        ("s3://tiny", {"AWS_CHECKSUM_ALGORITHM": "none-such"}, "that begins with AWS_ has a value that cannot be used"),
+        ("az://tiny", {}, "AZURE_STORAGE_ACCOUNT_NAME is not set"),
+    ],
+    ids=["keys of the customer", "no encryption", "another option", "no account"],
+)
+def test_an_environment_that_cannot_be_used_is_refused_by_name(
+    tiny: TinyS3, monkeypatch: pytest.MonkeyPatch, url: str, environ: dict[str, str], match: str
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=match):
+        Cloud(url)
+
+
 def test_no_message_has_a_secret(tiny: TinyS3) -> None:
     store = Cloud("s3://tiny", patience=timedelta(0))
     tiny.failing = 10**6
@@ -199,6 +226,24 @@ def test_a_large_object_goes_in_parts_and_leaves_nothing_else(s3: str, tmp_path:
         store.put_file("file", tmp_path / "large", if_absent=True)
     assert store.get("file") == data
     assert staged(store) == []
+
+
+def test_a_large_object_that_is_written_is_written_though_what_was_staged_cannot_be_removed(
+    s3: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, data = Cloud(s3), os.urandom(17 << 20)
+
+    def refusing(act: str, key: str, call: Any) -> Any:
+        if act == "delete":
+            raise Unavailable(f"cannot delete object {key!r}: access denied")
+        return Cloud._try(store, act, key, call)
+
+    monkeypatch.setattr(store, "_try", refusing)
+    store.put("large", data, if_absent=True)
+    assert "access denied: it is of no use any more" in caplog.text
+    with pytest.raises(Conflict):
+        store.put("large", data, if_absent=True)
+    assert store.get("large") == data
 
 
 @pytest.mark.parametrize("step", ["copy", "delete"])

@@ -6,9 +6,12 @@ import os
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from driftline.errors import InputError
+
+if TYPE_CHECKING:
+    from driftline.objects.store import ObjectStore
 
 SPOOL = "DRIFTLINE_SPOOL"
 SEGMENT = ".segment"
@@ -64,6 +67,11 @@ def spool_folder(spool: Spool, endpoint: str, location: str) -> Path:
 def spool_folders(root: Path, location: str) -> list[Path]:
     """The spools of all endpoints into the store at this location, by name."""
     return sorted(Path(entry.path) for entry in _entries(root) if entry.name.endswith(f"-{_mark(location)}"))
+
+
+def located(store: ObjectStore) -> str:
+    """The location that tells a store from all others: buckets of one name may be behind different endpoints."""
+    return "\0".join(filter(None, (store.location("captured"), store.endpoint())))
 
 
 def damaged_files(root: Path, location: str) -> list[Path]:

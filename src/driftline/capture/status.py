@@ -15,7 +15,7 @@ from driftline.capture.buffer import hour_of
 from driftline.capture.counters import Counters
 from driftline.capture.held import Held, held
 from driftline.capture.layout import counters_prefix, name
-from driftline.capture.spool import spool_root
+from driftline.capture.spool import located, spool_root
 from driftline.capture.tallies import Place
 from driftline.errors import Corrupt, InputError, NotFound, Unavailable
 
@@ -114,7 +114,7 @@ def status(
     """
     since = hour_of(now) - (hours - 1) * _HOUR
     root = _root(spool)
-    here = [] if root is None else list(held(root, store.location("captured")))
+    here = [] if root is None else list(held(root, located(store)))
     told: dict[tuple[Place, str], _Told] = {}
     unreachable = None
     try:

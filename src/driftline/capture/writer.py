@@ -23,7 +23,7 @@ from driftline.capture.lines import line_of, record_of
 from driftline.capture.outbox import Outbox
 from driftline.capture.record import ContentTypes, Record
 from driftline.capture.segments import Head, Segment, is_full
-from driftline.capture.spool import Room, Spool, spool_folder
+from driftline.capture.spool import Room, Spool, located, spool_folder
 from driftline.capture.tallies import Place
 from driftline.capture.upload import Uploader
 
@@ -74,7 +74,7 @@ class Destination(Struct, frozen=True):
         if self.spool is None:
             return None
         try:
-            return spool_folder(self.spool, self.endpoint, self.store.location("captured"))
+            return spool_folder(self.spool, self.endpoint, located(self.store))
         except RuntimeError as why:
             complain("there is no folder for the spool: %s", why)
             return None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from driftline.errors import Conflict, InputError, NotFound, Unavailable
 from driftline.objects.aside import fork_safe
 from driftline.objects.cloud_errors import CLOUD_ERRORS, ignores_conditions, misconfigured, said
-from driftline.objects.credentials import aws_config
+from driftline.objects.credentials import ENDPOINTS, aws_config, endpoint_of
 from driftline.objects.keys import checked, hidden
 from driftline.objects.mirror import mirrored, path_of
 from driftline.objects.store import Entry
@@ -38,14 +38,6 @@ PART: Final = 8 << 20
 _PARTS_AT_ONCE: Final = 4
 _PROBE: Final = ".driftline-probe"
 _STAGED: Final = ".driftline-staged"
-_ENDPOINTS: Final = (
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT",
-    "AZURE_STORAGE_ENDPOINT",
-    "AZURE_ENDPOINT",
-    "GOOGLE_BASE_URL",
-)
 _NO_TAG: Final = "at "
 _REQUEST: Final = timedelta(seconds=60)
 _PATIENCE: Final = timedelta(seconds=20)
@@ -67,6 +59,7 @@ class Cloud:
         self.place = Place.of(url)
         self.patience = patience
         self._store = _client(self.place, patience)
+        self._endpoint = endpoint_of(self.place, os.environ)
         self._enforces: bool | None = None
         self._asking = threading.Lock()
 
@@ -167,6 +160,10 @@ class Cloud:
     def location(self, key: str) -> str:
         """The URL of the object."""
         return self.place.below(checked(key))
+
+    def endpoint(self) -> str:
+        """The endpoint that was chosen, and the account of Azure: others have buckets of the same name."""
+        return self._endpoint
 
     @fork_safe
     def fetch(self, entries: Sequence[Entry], mirror: Path) -> tuple[Path, ...]:
@@ -390,4 +387,4 @@ def _client(place: Place, patience: timedelta) -> Any:
 def _plain_endpoint(environ: Mapping[str, str]) -> bool:
     """Whether somebody chose an endpoint without TLS."""
     emulated = environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() in ("1", "true")
-    return emulated or any(environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
+    return emulated or any(environ.get(n, "").startswith("http://") for names in ENDPOINTS.values() for n in names)

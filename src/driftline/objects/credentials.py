@@ -1,4 +1,4 @@
-"""Credentials of S3 that obstore does not look for by itself: the profiles in `~/.aws`."""
+"""What obstore does not look for by itself: the profiles of S3 in `~/.aws`; and where the environment says to look."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from driftline.errors import InputError
+from driftline.objects.urls import Place
 
+ENDPOINTS: Final = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+"""The variables that name an endpoint, by scheme."""
 _OF_ITSELF: Final = (
     "AWS_ACCESS_KEY_ID",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -50,6 +57,16 @@ def aws_config(environ: Mapping[str, str]) -> dict[str, Any]:
     elif any(name in profile for name in _BY_OTHERS):
         config["credential_provider"] = _by_boto3(environ.get("AWS_PROFILE"))
     return config
+
+
+def endpoint_of(place: Place, environ: Mapping[str, str]) -> str:
+    """Where the bucket is looked for; empty where it is at its cloud's own, where no other has its name."""
+    found = [environ[name].rstrip("/") for name in ENDPOINTS[place.scheme] if environ.get(name)][:1]
+    if place.scheme == "s3":
+        found = found or [aws_config(environ).get("endpoint", "").rstrip("/")]
+    if place.scheme == "az":
+        found.append(environ.get("AZURE_STORAGE_ACCOUNT_NAME", ""))
+    return " ".join(found)
 
 
 def _check_encryption(environ: Mapping[str, str]) -> None:

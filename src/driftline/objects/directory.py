@@ -85,6 +85,10 @@ class Directory:
         except OSError as why:
             raise Unavailable(f"cannot delete object {key!r} in {self.root}: {why}") from why
 
+    def endpoint(self) -> str:
+        """Empty: a folder has one path."""
+        return ""
+
     def location(self, key: str) -> str:
         """The path of the object's file."""
         return str(self._path(key))

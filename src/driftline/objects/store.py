@@ -68,6 +68,10 @@ class ObjectStore(Protocol):
         """Where a reader of files (pyarrow, DuckDB) finds the object: a path, or a URL."""
         ...
 
+    def endpoint(self) -> str:
+        """Whose bucket it is where that does not follow from its URL; empty: nobody else can have one of this name."""
+        ...
+
     def fetch(self, entries: Sequence[Entry], mirror: Path) -> tuple[Path, ...]:
         """The listed objects as local files: the store's own, or copies below `mirror`, whose paths end as the keys do.
 

@@ -16,7 +16,7 @@ import msgspec
 
 from driftline.capture.held import held as spools_held
 from driftline.capture.ids import storable
-from driftline.capture.spool import damaged_files, spool_root
+from driftline.capture.spool import damaged_files, located, spool_root
 from driftline.dataset.forget import came_of, copy_of, copy_with, forget, forget_copies, holds
 from driftline.dataset.lines import ENDINGS
 from driftline.dataset.strike import Hits, struck, struck_letters
@@ -224,7 +224,7 @@ class _Erasure:
     def _spooled(self, *, dry_run: bool) -> tuple[Part, int]:
         """What goes of damaged files in the spools of this machine, and how many others wait there."""
         try:
-            root, location = spool_root(), self._site.store.location("captured")
+            root, location = spool_root(), located(self._site.store)
         except RuntimeError:  # there is no home: no writer of this user spools
             return Part(), 0
         part = Part()

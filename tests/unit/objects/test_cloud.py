@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from driftline.capture import Capture, Counters
 from driftline.capture.status import status
 from driftline.errors import Conflict, InputError, NotFound, Unavailable
 from driftline.objects.cloud import Cloud
+from driftline.objects.credentials import endpoint_of
+from driftline.objects.urls import Place
 
 
 @pytest.mark.parametrize("conditions", ["ignored", "refused"])
@@ -64,6 +67,42 @@ def test_a_capture_finds_out_when_it_starts_and_says_so(tiny: TinyS3, conditions
     assert f"driftline_capture_conditional_writes {told}" in capture.metrics()
     assert capture.close()
     assert capture.counters == Counters()
+
+
+def test_what_waits_for_a_store_does_not_go_to_another_with_a_bucket_of_the_same_name(
+    tiny: TinyS3, monkeypatch: pytest.MonkeyPatch, spool_root: Path
+) -> None:
+    def waiting() -> int:
+        here = status(Cloud("s3://tiny/x", timedelta(0)), datetime.now(UTC)).processes  # noqa: TID251
+        return sum(process.waiting_files for process in here)
+
+    tiny.failing = 10**6
+    capture = Capture("flights", Cloud("s3://tiny/x", patience=timedelta(0)))
+    capture.log("1", "0")
+    assert not capture.close(timeout_s=0.2)
+    assert waiting() == 1
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://localhost:{tiny.port}")
+    tiny.failing = 0
+    with Capture("flights", "s3://tiny/x") as other:
+        other.log("2", "0")
+    assert waiting() == 0
+    assert other.counters.written == sum(key.endswith(".jsonl") for key in tiny.objects) == 1
+    monkeypatch.setenv("AWS_ENDPOINT_URL", tiny.endpoint)
+    assert waiting() == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "environ", "endpoint"),
+    [
+        ("s3://tiny", {}, ""),
+        ("s3://tiny", {"AWS_ENDPOINT_URL": "https://a/"}, "https://a"),
+        ("s3://tiny", {"AWS_ENDPOINT_URL": "https://a", "AWS_ENDPOINT_URL_S3": "https://b"}, "https://b"),
+        ("gs://tiny", {"AWS_ENDPOINT_URL": "https://a"}, ""),
+        ("az://tiny", {"AZURE_STORAGE_ACCOUNT_NAME": "us"}, "us"),
+    ],
+)
+def test_buckets_of_one_name_are_told_apart(url: str, environ: dict[str, str], endpoint: str, tmp_path: Path) -> None:
+    assert endpoint_of(Place.of(url), {"HOME": str(tmp_path), **environ}) == endpoint
 
 
 def test_a_store_that_is_away_at_the_start_is_asked_again(tiny: TinyS3) -> None:

@@ -173,6 +173,24 @@ def test_no_more_wait_than_there_is_room_for_and_none_after_the_end(tmp_path: Pa
         assert sink.counted().dropped == lost
 
 
+def test_what_waited_when_the_sink_was_killed_is_counted_by_the_next(tmp_path: Path) -> None:
+    with running(tmp_path) as sink:
+        for number in range(5):
+            assert sink.event(ASKED, f"id-{number}", b"[1]") == 200
+        for number in range(2):
+            assert sink.event(ANSWERED, f"id-{number}", b"[0]") == 200
+        sink.process.kill()
+        sink.process.wait(30)
+    with running(tmp_path) as heir:
+        deadline = time.monotonic() + 20
+        while heir.counted().seen < 5 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        counted = heir.counted()
+    assert (counted.seen, counted.sampled, counted.lost, counted.pending) == (5, 5, 5 - counted.written, 0)
+    assert counted.dropped.keys() == {"process killed"}
+    assert counted.written == len(heir.records()) <= 2
+
+
 def test_of_a_sample_neither_side_of_the_others_is_kept(tmp_path: Path) -> None:
     ids = [f"order-{number}" for number in range(60)]
     with running(tmp_path, "--sampling", "0.3") as sink:

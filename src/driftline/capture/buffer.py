@@ -83,6 +83,7 @@ class Buffer:
 
     def offer(self, exchange: Exchange, size: int) -> bool:
         """Take the exchange if there is room; drop and count it if there is none. Whether there was room."""
+        told = True
         with self._lock:
             at, own = exchange.at, self._own
             if exchange.endpoint is None and exchange.variant is None and own.start <= at < own.end:
@@ -92,16 +93,18 @@ class Buffer:
             tally.saw(1)
             waiting = len(self._items)
             if self._closed:
-                tally.drop(CLOSED)
-                return True
-            if waiting >= self._most_items or (waiting and self._bytes + size > self._most_bytes):
+                told = not tally.drop(CLOSED)
+            elif waiting >= self._most_items or (waiting and self._bytes + size > self._most_bytes):
                 tally.drop(QUEUE_FULL)
                 return False
-            self._items.append(exchange)
-            self._bytes += size
-            if waiting == self._half:
-                self.bell.put(None)
-            return True
+            else:
+                self._items.append(exchange)
+                self._bytes += size
+                if waiting == self._half:
+                    self.bell.put(None)
+        if not told:  # nobody stores the counters any more
+            complain("requests come after the capture was closed: they are not captured, and only counted in memory")
+        return True
 
     def skip(self, at: datetime, endpoint: str | None = None, variant: str | None = None) -> None:
         """Count a request that was not chosen."""
@@ -118,6 +121,11 @@ class Buffer:
             tally = self._tally(at, endpoint, variant)
             tally.saw(1)
             return tally.drop(reason)
+
+    def waits(self, at: datetime, requests: int, chosen: int, endpoint: str | None, variant: str | None) -> None:
+        """So many more requests, of which some are chosen, wait for a part that is still to come."""
+        with self._lock:
+            self._tally(at, endpoint, variant).wait(requests, chosen)
 
     def knows(self, endpoint: str | None, variant: str | None) -> bool:
         """Whether something of this endpoint and variant was counted already."""

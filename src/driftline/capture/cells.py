@@ -21,7 +21,9 @@ from driftline.capture.tallies import Cell, Counted, Place
 _MEMORY = Path("/dev/shm")  # noqa: S108  the names in it are random, and an existing one is refused
 _SLOTS = 512
 _HEAD = struct.Struct("=qQ")  # the hour, as seconds and one more, so that it is never 0; the part
-_COUNTS = struct.Struct("=QQ")  # seen, sampled
+_COUNTS = struct.Struct(
+    "=QQQQ"
+)  # seen, sampled; requests that wait for their other part, those of them that are chosen
 _NAMES = 128
 _SLOT = _HEAD.size + _COUNTS.size + _NAMES
 
@@ -56,7 +58,7 @@ class Cells:
         slot = self._free.pop()
         (endpoint, variant, hour), part, counters = counted
         names = f"{endpoint}\0{variant}".encode().ljust(_NAMES, b"\0")
-        body = _COUNTS.pack(counters.seen, counters.sampled) + names
+        body = _COUNTS.pack(counters.seen, counters.sampled, 0, 0) + names
         self._memory[slot + _HEAD.size : slot + _SLOT] = body
         # The hour last: a slot without one is none.
         _HEAD.pack_into(self._memory, slot, int(hour.timestamp()) + 1, part)
@@ -70,20 +72,19 @@ class Cells:
 
 
 def left(writer: str) -> Iterator[Counted]:
-    """What a dead writer had counted last, without what became of it."""
+    """What a dead writer had counted last, without what became of it; with what waited for its other part."""
     with suppress(OSError):
         handle = os.open(_file(writer), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(handle, "rb") as opened:  # noqa: PTH123
             data = opened.read(_SLOTS * _SLOT) if os.fstat(handle).st_uid == os.geteuid() else b""
-        for slot in range(0, len(data) - _SLOT + 1, _SLOT):
+        for slot in range(0, len(data), _SLOT) if len(data) == _SLOTS * _SLOT else ():
             seconds, part = _HEAD.unpack_from(data, slot)
             if seconds:
-                seen, sampled = _COUNTS.unpack_from(data, slot + _HEAD.size)
+                seen, sampled, waiting, chosen = _COUNTS.unpack_from(data, slot + _HEAD.size)
+                counters = Counters(seen + waiting, sampled + chosen)
                 names = data[slot + _SLOT - _NAMES : slot + _SLOT].rstrip(b"\0").decode()
                 endpoint, _, variant = names.partition("\0")
-                yield Counted(
-                    Place(endpoint, variant, datetime.fromtimestamp(seconds - 1, UTC)), part, Counters(seen, sampled)
-                )
+                yield Counted(Place(endpoint, variant, datetime.fromtimestamp(seconds - 1, UTC)), part, counters)
 
 
 def forget(writer: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakMethod
 
 from driftline.capture.buffer import Buffer, Exchange, Order, complain
@@ -24,8 +24,6 @@ from driftline.capture.spool import Spool
 from driftline.errors import InputError
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from driftline.capture.config import Config
     from driftline.capture.privacy import Policy
     from driftline.capture.writer import Writer
@@ -85,6 +83,7 @@ class Capture:
         from driftline.capture.formats import usable
         from driftline.capture.record import ContentTypes
         from driftline.capture.writer import Destination, Writer
+        from driftline.objects.places import store_at
 
         captured_prefix(endpoint, variant)  # refuses what is not a name
         if min(roll_after_s, max_file_bytes, queue_size, queue_bytes) <= 0:
@@ -105,7 +104,7 @@ class Capture:
         self._endpoint, self._variant = endpoint, variant
         self._queue_size, self._queue_bytes = queue_size, queue_bytes
         self._to = Destination(
-            store=_store(store),
+            store=store_at(store) if isinstance(store, (str, os.PathLike)) else store,
             in_force=self._in_force,
             content_types=ContentTypes(tuple(csv_content_types), tuple(json_content_types)),
             roll_after_s=roll_after_s,
@@ -284,6 +283,11 @@ class Capture:
             self.start()
         return self._named(at, endpoint, variant) and self._buffer.refuse(at, reason, endpoint, variant)
 
+    def waits(self, at: datetime, requests: int, chosen: int, endpoint: str | None, variant: str | None) -> None:
+        """So many more requests wait for a part that is to come: what a kill takes of them is counted. For sinks."""
+        if self._wrong(endpoint, variant) is None:
+            self._buffer.waits(at, requests, chosen, endpoint, variant)
+
     def now(self) -> datetime:
         """The time by this capture's clock."""
         return self._clock()
@@ -356,16 +360,19 @@ class Capture:
 
     def _named(self, at: datetime, endpoint: str | None, variant: str | None) -> bool:
         """Whether records can be kept under these names; if not, the request is counted as lost by the own endpoint."""
-        try:
-            if self._buffer.knows(endpoint, variant):
-                return True
-            captured_prefix(endpoint or self._endpoint, variant or self._variant)
-            refused = None if self._buffer.room_for_names() else TOO_MANY_NAMES
-        except (InputError, TypeError):
-            refused = NOT_A_NAME
+        refused = self._wrong(endpoint, variant)
         if refused and self._buffer.refuse(at, refused):
             complain("a request was not captured: %s (endpoint %r, variant %r)", refused, endpoint, variant)
         return refused is None
+
+    def _wrong(self, endpoint: str | None, variant: str | None) -> str | None:
+        try:
+            if self._buffer.knows(endpoint, variant):
+                return None
+            captured_prefix(endpoint or self._endpoint, variant or self._variant)
+            return None if self._buffer.room_for_names() else TOO_MANY_NAMES
+        except (InputError, TypeError):
+            return NOT_A_NAME
 
     def _begin(self) -> None:
         parents, self._writer, self._ready = self._writer or self._ready, None, None
@@ -390,11 +397,3 @@ class Capture:
                     writer.start()
                 except RuntimeError as why:
                     complain("the writer of the capture cannot start: %s", why)
-
-
-def _store(store: ObjectStore | str | os.PathLike[str]) -> ObjectStore:
-    if isinstance(store, (str, os.PathLike)):
-        from driftline.objects.places import store_at
-
-        return store_at(store)
-    return store

@@ -32,7 +32,19 @@ class Part(NamedTuple):
 class Pair:
     """An exchange of which one side is still to come."""
 
-    __slots__ = ("_came", "asked", "attributes", "choice", "inference_id", "request", "response", "since", "size")
+    __slots__ = (
+        "_came",
+        "asked",
+        "attributes",
+        "choice",
+        "counted",
+        "counted_at",
+        "inference_id",
+        "request",
+        "response",
+        "since",
+        "size",
+    )
 
     def __init__(
         self, asked: Asked, inference_id: str, attributes: tuple[str, ...], choice: Choice, since: float
@@ -43,6 +55,10 @@ class Pair:
         self.request: Part | None = None
         self.response: Part | None = None
         self.size = 0
+        self.counted = 0
+        """So many of its requests are counted as waiting …"""
+        self.counted_at: datetime | None = None
+        """… at this time."""
         self._came = {"request": 0, "response": 0}
 
     def put(self, side: Side, part: Part) -> None:

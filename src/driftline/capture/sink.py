@@ -234,8 +234,12 @@ class Sink:
         if self._mode == side:
             pair.put(side, part)
             self._hand_over(pair)
-        elif self._mode == "all" and self._pairs.put(whose, pair, side, part):
-            self._hand_over(pair)
+        elif self._mode == "all":
+            if self._pairs.put(whose, pair, side, part):
+                self._hand_over(pair)
+                self._count(pair, 0)
+            else:
+                self._count(pair, pair.requests)
         for crowded in self._pairs.crowded():
             self._lose(crowded, CROWDED)
 
@@ -275,12 +279,20 @@ class Sink:
             pair.choice,
         )
 
+    def _count(self, pair: Pair, waiting: int) -> None:
+        """So many of the pair's requests wait now. They are counted as what they become only once that is known."""
+        more, pair.counted = waiting - pair.counted, waiting
+        at = pair.counted_at = pair.counted_at or pair.at
+        if more:
+            self._capture.waits(at, more, more if pair.choice.fine else 0, *pair.asked)
+
     def _lose(self, pair: Pair, reason: str) -> None:
         for _ in range(pair.requests):
             if not pair.choice.settle(None):
                 self._capture.skip(pair.at, *pair.asked)
             elif self._capture.refuse(pair.at, reason, *pair.asked):
                 complain("a request was not captured: %s (%s)", reason, pair.inference_id)
+        self._count(pair, 0)
 
     async def _expire(self) -> None:
         while True:

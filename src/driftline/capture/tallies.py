@@ -25,7 +25,7 @@ class Place(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Where the counts of a place stand for others to read: `seen` and `sampled`."""
+    """Where the counts of a place stand for others to read: `seen` and `sampled`, and those that wait."""
 
     slot: int
     counts: memoryview
@@ -46,7 +46,7 @@ class CellKeeper(Protocol):
 class Tally:
     """The counts of one place, as they change."""
 
-    __slots__ = ("cell", "dropped", "part", "sampled", "seen", "withheld", "written")
+    __slots__ = ("cell", "dropped", "part", "sampled", "seen", "waiting", "waiting_chosen", "withheld", "written")
 
     def __init__(self, counters: Counters | None = None, part: int = 0) -> None:
         self.seen, self.sampled, self.written, dropped, withheld = counters or Counters()
@@ -55,6 +55,8 @@ class Tally:
         self.part = part
         """Above 0 where counts of the same place were closed before: the store keeps these beside those."""
         self.cell: Cell | None = None
+        self.waiting = self.waiting_chosen = 0
+        """Requests that are counted once their other part has come: they stand in the cell alone."""
 
     def saw(self, chosen: int) -> None:
         """Count a request: chosen (1) or not (0)."""
@@ -64,6 +66,15 @@ class Tally:
             counts = self.cell[1]
             counts[0] = seen
             counts[1] = sampled
+
+    def wait(self, requests: int = 0, chosen: int = 0) -> None:
+        """So many more requests, of which some are chosen, wait for a part that is still to come."""
+        self.waiting += requests
+        self.waiting_chosen += chosen
+        if self.cell is not None:
+            counts = self.cell[1]
+            counts[2] = self.waiting
+            counts[3] = self.waiting_chosen
 
     def drop(self, reason: str, records: int = 1) -> bool:
         """Count losses; whether they are the first for this reason."""
@@ -105,6 +116,7 @@ class Tallies:
             tally = self.of(place)
             if self._cells is not None and tally.cell is None:
                 tally.cell = self._cells.cell(self.counted(place))
+                tally.wait()
             return tally
 
     def expose(self, cells: CellKeeper) -> None:
@@ -223,7 +235,8 @@ class Tallies:
 
     def _unchanged(self, listener: Listener, place: Place) -> None:
         # The current hour stays: requests are counted there without a note that it changed.
-        if place.hour != self._current.get(place[:2]):
+        # And so does one that waits for parts of requests: it is known to its cell alone.
+        if place.hour != self._current.get(place[:2]) and not self._tallies[place].waiting:
             self._changed[listener].discard(place)
             if listener == "journal":
                 self._conceal(self._tallies[place])
@@ -241,7 +254,7 @@ class Tallies:
                 current = self._current.get(place[:2], _NEVER)
                 if current - place.hour < _KEPT and place.hour - current < _KEPT:
                     continue
-                if counters.pending or self._told["store"].get(place) != counters:
+                if tally.waiting or counters.pending or self._told["store"].get(place) != counters:
                     continue
                 lane = place[:2]
                 self._past[lane] = self._past.get(lane, Counters()).merge(counters)

@@ -34,6 +34,38 @@ def test_what_was_counted_last_is_left(hour: datetime) -> None:
     assert list(cells.left(writer)) == []
 
 
+def test_what_waits_for_its_other_part_stands_in_the_cell_alone_and_keeps_it() -> None:
+    writer, tallies = new_id(), Tallies()
+    found = Cells.open(writer)
+    assert found is not None
+    tallies.expose(found)
+    tally = tallies.current(PLACE)
+    tally.saw(1)
+    tally.wait(3, 2)
+    later = PLACE._replace(hour=HOUR + timedelta(hours=9))
+    tallies.current(later)
+    for _ in range(2):
+        for listener in ("journal", "store"):
+            tallies.told(listener, tallies.news(listener))
+        tallies.wrote(PLACE, 1 - tally.written)
+        tallies.forget()
+    assert Counted(PLACE, 0, Counters(4, 3)) in cells.left(writer)
+    assert tallies.total() == Counters(1, 1, 1)
+    tallies.current(PLACE).wait(-3, -2)
+    tallies.current(later)
+    tallies.told("journal", tallies.news("journal"))
+    assert [counted.place for counted in cells.left(writer)] == [later]
+    cells.forget(writer)
+
+
+def test_cells_of_another_version_are_not_misread() -> None:
+    writer = new_id()
+    file = Path("/dev/shm") / f"driftline-{writer}"  # noqa: S108
+    file.write_bytes(b"\1" * 512 * 160)
+    assert list(cells.left(writer)) == []
+    file.unlink()
+
+
 def test_a_cell_is_free_again_once_the_journal_knows_an_hour_that_is_over() -> None:
     writer, tallies = new_id(), Tallies()
     found = Cells.open(writer)

@@ -189,6 +189,14 @@ def test_what_comes_after_the_end_is_dropped_and_counted(store: Directory) -> No
     assert capture.counters == Counters(seen=2, sampled=2, written=1, dropped={"capture closed": 1})
 
 
+def test_what_comes_after_the_end_is_told_once(store: Directory, caplog: pytest.LogCaptureFixture) -> None:
+    capture = Capture("flights", store)
+    assert capture.close()
+    for _ in range(3):
+        capture.log("1", "0")
+    assert caplog.text.count("requests come after the capture was closed") == 1
+
+
 def test_a_store_that_comes_back_gets_what_waited(store: Directory, read_back: ReadBack) -> None:
     store.put("captured", b"a file stands where the folder must be")
     capture = Capture("flights", store)

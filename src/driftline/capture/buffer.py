@@ -184,4 +184,11 @@ def complain(message: str, *values: object, trace: bool = False) -> None:
     """Tell the operator's log that something was lost or is late."""
     import logging  # slow to import, and not needed while all is well
 
-    logging.getLogger("driftline.capture").warning(message, *values, exc_info=trace)
+    logging.getLogger("driftline.capture").warning(message, *map(_legible, values), exc_info=trace)
+
+
+def _legible(value: object) -> object:
+    """The value, or its text without what no log can hold: names of files need not be text."""
+    text = str(value)
+    legible = text.encode(errors="backslashreplace").decode()
+    return value if legible == text else legible

@@ -36,6 +36,7 @@ _TRIES = 10
 _ASKED_S = 0.005
 _LONGEST_JOURNAL = 1 << 20
 _DAMAGED_S = 7 * 86_400
+_BEGUN_S = 60  # by then a writer's folder has its name, unless its process is dead
 
 
 class Note(Struct, frozen=True, omit_defaults=True):
@@ -222,14 +223,18 @@ def sweep(spool: Path, writer: str = "*") -> None:
             cells.forget(path.name.removeprefix(_GONE))
             shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):
-            lock = _lock(path) if path.name.startswith(_NEW) else None
+            lock = _lock(path) if path.name.startswith(_NEW) and _age_s(path) > _BEGUN_S else None
             if lock is not None:
                 shutil.rmtree(path, ignore_errors=True)
                 os.close(lock)
     with suppress(OSError):
         for file in (spool / DAMAGED).iterdir():
-            if time.time() - file.stat().st_mtime > _DAMAGED_S:  # noqa: TID251  the file has the system's time
+            if _age_s(file) > _DAMAGED_S:
                 file.unlink(missing_ok=True)
+
+
+def _age_s(path: Path) -> float:
+    return time.time() - path.stat().st_mtime  # noqa: TID251  a file has the system's time
 
 
 def is_held(path: Path) -> bool:

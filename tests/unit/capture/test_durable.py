@@ -156,13 +156,15 @@ def test_a_folder_that_is_half_deleted_is_not_counted_again(
 
 
 def test_a_folder_that_was_begun_by_a_dead_process_is_swept_and_one_that_is_being_made_is_not(spool_root: Path) -> None:
-    (spool_root / ".new-dead").mkdir()
-    living = spool_root / ".new-living"
-    living.mkdir()
+    dead, living, young = (spool_root / f".new-{name}" for name in ("dead", "living", "young"))
+    for folder in (dead, living, young):
+        folder.mkdir()
     with (living / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for folder in (dead, living):
+            os.utime(folder, (0, 0))
         sweep(spool_root)
-        assert list(spool_root.iterdir()) == [living]
+        assert set(spool_root.iterdir()) == {living, young}
 
 
 def test_a_kill_takes_no_request_uncounted_not_even_the_first(store: Directory, clock: Clock, spool_root: Path) -> None:
@@ -248,7 +250,9 @@ def test_an_order_is_carried_out_whatever_goes_wrong_in_the_writer(
     assert len(read_back()) == 1
 
 
-def test_trouble_with_a_store_whose_name_is_no_text_is_told_and_harms_nothing(tmp_path: Path, spool_root: Path) -> None:
+def test_trouble_with_a_store_whose_name_is_no_text_is_told_and_harms_nothing(
+    tmp_path: Path, spool_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     place = tmp_path / os.fsdecode(b"caf\xe9")
     place.write_text("a file, where the folder must be")
     capture = Capture("flights", place)
@@ -260,6 +264,8 @@ def test_trouble_with_a_store_whose_name_is_no_text_is_told_and_harms_nothing(tm
     assert capture.close()
     assert capture.counters == Counters(1, 1, 1)
     assert "driftline_capture_failures_total 0" in capture.metrics()
+    messages = [record.getMessage().encode() for record in caplog.records]
+    assert any(rb"caf\udce9" in each for each in messages)
 
 
 def test_the_folder_of_a_living_writer_is_left_alone(store: Directory, gated: Gated, spool_root: Path) -> None:

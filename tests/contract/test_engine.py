@@ -88,10 +88,10 @@ def test_spans_are_the_rows_they_name_even_where_they_overlap(engine: Engine, ta
 
 
 def test_progress_ends_at_all_rows(engine: Engine, table: Writer, numbers: dict[str, Any]) -> None:
-    seen: list[tuple[int, int | None]] = []
-    engine.fold(PLAN, table(numbers, group=700), lambda done, of: seen.append((done, of)))
+    seen: list[tuple[int, int | None, str]] = []
+    engine.fold(PLAN, table(numbers, group=700), lambda *told: seen.append(told))
     assert seen == sorted(seen)
-    assert seen[-1] == (5000, 5000)
+    assert seen[-1] == (5000, 5000, "rows")
 
 
 @pytest.fixture

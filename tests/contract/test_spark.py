@@ -110,7 +110,7 @@ def test_spark_connect_gives_the_same_states_and_says_how_far_it_is(
     seen: list[tuple[int, int | None]] = []
     with session(connect, tmp_path) as spark:
         engine = SparkEngine(lambda: spark, tmp_path, bucket_rows=2000)
-        states = engine.fold(EVERY, rows, lambda done, of: seen.append((done, of))).states
+        states = engine.fold(EVERY, rows, lambda done, of, _: seen.append((done, of))).states
         joined = engine.fold(QUALITY, join)
         with pytest.raises(InputError, match="has no column 'y'"):
             engine.fold(frozenset({Moments("y")}), rows)
@@ -128,23 +128,27 @@ def test_states_of_many_parts_are_merged_on_the_executors_first(
     assert engine.fold(QUALITY, join) == local.fold(QUALITY, join)
 
 
+@pytest.mark.parametrize("job", ["profile", "join"])
 def test_a_worker_that_dies_in_mid_job_loses_nothing(
-    cluster: Any, on_cluster: Any, table: Writer, tmp_path: Path, local: LocalEngine
+    cluster: Any, on_cluster: Any, table: Writer, tmp_path: Path, local: LocalEngine, job: str
 ) -> None:
-    join = scored(table, 20_000, 5000)
-    killed = threading.Event()
+    plan: Plan = frozenset({Rows(), Column("i")}) if job == "profile" else QUALITY
+    # Millions of rows, for a task has a million; small row groups, for it must take its time.
+    many = np.arange(12_000_000, dtype=np.int32) % 1000
+    data = table({"i": many}, files=2, group=2000) if job == "profile" else scored(table, 20_000, 5000)
+    killed: list[int] = []
 
-    def kill_one(done: int, _: int | None) -> None:
-        if done and not killed.is_set():
-            killed.set()
+    def kill_one(done: int, _: int | None, __: str) -> None:
+        if done and not killed:
+            killed.append(done)
             cluster.kill("one")
 
     try:
-        folded = SparkEngine(lambda: on_cluster, tmp_path, bucket_rows=1000).fold(QUALITY, join, kill_one)
+        folded = SparkEngine(lambda: on_cluster, tmp_path, bucket_rows=1000).fold(plan, data, kill_one)
     finally:
         cluster.start_worker("one")
-    assert killed.is_set()
-    assert folded == local.fold(QUALITY, join)
+    assert 0 < killed[0] < (len(many) if isinstance(data, Table) else data.predictions.rows)
+    assert folded == local.fold(plan, data)
 
 
 def test_a_damaged_file_of_a_join_is_named(on_cluster: Any, table: Writer, tmp_path: Path) -> None:

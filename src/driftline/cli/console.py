@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
@@ -128,23 +128,29 @@ def progress(what: str) -> Iterator[Progress | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.filesize import decimal
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[told]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None, rate="")
+        task = bar.add_task(what, total=None, told="")
 
-        def update(done: int, total: int | None) -> None:
+        def update(done: int, total: int | None, unit: Literal["rows", "bytes"]) -> None:
             if done < bar.tasks[0].completed:  # the next stage, with other units: its rate begins anew
                 bar.reset(task, total=total)
             speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate="" if speed is None else f"{speed:,.0f}/s")
+
+            def amount(of: float) -> str:
+                return decimal(int(of)) if unit == "bytes" else f"{of:,.0f} rows"
+
+            told = amount(done) if total is None else f"{amount(done)} of {amount(total)}"
+            told += "" if speed is None else f", {amount(speed)}/s"
+            bar.update(task, completed=done, total=total, told=told)
 
         yield update
 

@@ -15,8 +15,8 @@ from driftline.objects.remote import Remote
 from driftline.schema import Shape
 from driftline.windows import Window
 
-Progress: TypeAlias = Callable[[int, int | None], None]
-"""Called with the work done and, where known, all there is (rows or bytes)."""
+Progress: TypeAlias = Callable[[int, int | None, Literal["rows", "bytes"]], None]
+"""Called with the work done and, where known, all there is; and of what."""
 
 File: TypeAlias = Path | Remote
 """A file, or an object in a bucket as it was when somebody looked."""

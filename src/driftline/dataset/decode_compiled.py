@@ -175,7 +175,7 @@ class _Pass:
                     waiting = []
             self.done = before = before + reading.size_of([path])
             if self.work.progress is not None:
-                self.work.progress(self.done, self.total)
+                self.work.progress(self.done, self.total, "bytes")
         if waiting:
             yield waiting
 

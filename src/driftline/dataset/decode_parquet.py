@@ -118,4 +118,4 @@ def _rewrite(
                     writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=whole))
                     done += batch.num_rows
                     if progress is not None:
-                        progress(done, rows)
+                        progress(done, rows, "rows")

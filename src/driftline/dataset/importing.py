@@ -163,7 +163,7 @@ def _relative(path: Path, source: Path) -> str:
 
 
 def _told(total: int, progress: Progress | None) -> Callable[[int], None]:
-    return (lambda done: None) if progress is None else (lambda done: progress(min(done, total), total))
+    return (lambda done: None) if progress is None else (lambda done: progress(min(done, total), total, "bytes"))
 
 
 def _record(scored: Scored, batch: Batch) -> Record:

@@ -144,7 +144,7 @@ def read_lines(
                 waiting, weight = [], 0
         if progress is not None:
             done += path.stat().st_size if path.exists() else 0
-            progress(done, total)
+            progress(done, total, "bytes")
     if waiting:
         yield together(waiting)
 

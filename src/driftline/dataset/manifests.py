@@ -213,7 +213,7 @@ def read_pairs(pairs: tuple[Pair, ...], files: tuple[Path, ...], work: Work) -> 
         yield from _records(pair, index[pair.files[-1]], work)
         done += size_of(pair.files)
         if work.progress is not None:
-            work.progress(done, total)
+            work.progress(done, total, "bytes")
 
 
 def _records(pair: Pair, index: int, work: Work) -> Iterator[Lines]:

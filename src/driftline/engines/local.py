@@ -65,7 +65,7 @@ class LocalEngine:
         for task, _ in self._each(lambda task: task.fold(spans, reader, foldings), tasks(plan, table, self._workers)):
             done += task.rows * len(task.bundle.summaries)
             if progress is not None:
-                progress(done // len(plan), table.rows)
+                progress(done // len(plan), table.rows, "rows")
         found = foldings.states()
         return [States({s: s.empty() for s in plan} | found.get(span, {})) for span in range(len(spans))]
 
@@ -76,7 +76,7 @@ class LocalEngine:
             for batch, part in self._each(lambda batch: {s: s.of(batch) for s in plan}, joined.batches()):
                 _merge(states, part)
                 if progress is not None:
-                    progress(joined.rows, dataset.predictions.rows)
+                    progress(joined.rows, dataset.predictions.rows, "rows")
                 del batch
             return Folded(States(states), joined.coverage())
 

@@ -27,7 +27,7 @@ _WORKERS: Final = 4
 """A small table is cut into a few tasks for so many cores; a large one is cut by its rows."""
 _RUNS: Final = 2000
 """A table is cut into at most about so many parts by its rows."""
-_SHARES: Final = 8
+_SHARES: Final = 4
 """A core gets at least about so many Spark tasks, so that none is idle for long while the last ones run."""
 _TOGETHER: Final = 8
 """A Spark task is at most so many tasks of a scan: what fails is done again from its start."""
@@ -143,4 +143,4 @@ class SparkEngine:
 
 
 def _rows_of(progress: Progress | None, rows: int) -> Callable[[float], None] | None:
-    return None if progress is None else lambda share: progress(int(rows * share), rows)
+    return None if progress is None else lambda share: progress(int(rows * share), rows, "rows")

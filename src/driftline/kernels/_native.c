@@ -24,6 +24,7 @@ typedef unsigned __int128 u128;
 #define WIDE_REGISTERS() 0
 #endif
 
+#define FORM 1 /* of what the functions take and give; driftline/kernels/numbers.py does without any other one */
 #define BLOCK 1024
 #define EMPTY UINT64_MAX /* the key of no finite number */
 #define SIGN (1ULL << 63)
@@ -1208,7 +1209,7 @@ static int prepare(PyObject *module) {
     if (!type) return -1;
     int failed = PyModule_AddObjectRef(module, "Accumulator", type);
     Py_DECREF(type);
-    return failed;
+    return failed < 0 ? -1 : PyModule_AddIntConstant(module, "FORM", FORM);
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, prepare}, {0, NULL}};

@@ -3,6 +3,8 @@ from driftline.kernels.in_numpy import Buffer
 _Sums = tuple[bytes, bytes, bytes]
 _Result = tuple[int, int, int, int, int, float, float, _Sums, tuple[int, bytes, bytes], bytes | None]
 
+FORM: int
+
 class Accumulator:
     def __init__(self, limit: int) -> None: ...
     def add(self, sort: str, numbers: Buffer, validity: Buffer | None, offset: int, length: int, /) -> None: ...

@@ -22,6 +22,8 @@ try:
     from driftline.kernels import _native
 except ImportError:  # the package was built without a compiler
     _native = None  # type: ignore[assignment]
+if getattr(_native, "FORM", 0) != 1:  # it was built from other sources
+    _native = None  # type: ignore[assignment]
 
 SORTS: Final = "bBhHiIqQfd"
 """The types of numbers that an accumulator takes in, as in the struct module."""

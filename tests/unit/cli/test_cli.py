@@ -276,6 +276,7 @@ def test_progress_is_shown_on_a_terminal_and_not_in_a_pipe(home: Path) -> None:
     out, _ = shown.communicate(timeout=30)
     os.close(mine)
     assert b"baseline" in seen
+    assert b"600 rows of 600 rows" in seen
     assert b"600 rows" in out
     assert b"\x1b" not in out
 

@@ -162,6 +162,28 @@ def test_a_damaged_file_is_named_with_its_column(engine: Engine, table: Writer) 
         engine.fold(frozenset({Moments("x"), Moments("y")}), dataset)
 
 
+def test_a_damaged_file_of_a_join_is_named_with_its_column(engine: Engine, join: Join) -> None:
+    path = join.labels.paths[0]
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    place = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == LABEL)
+    data = bytearray(path.read_bytes())
+    start = place.dictionary_page_offset or place.data_page_offset
+    data[start : start + place.total_compressed_size] = b"\xff" * place.total_compressed_size
+    path.write_bytes(data)
+    with pytest.raises(Corrupt, match=rf"{path.name}.*row group 0: column '{LABEL}' cannot be read"):
+        engine.fold(frozenset({Rows()}), join)
+
+
+def test_a_join_of_other_rows_than_were_counted_is_refused(engine: Engine, table: Writer, join: Join) -> None:
+    for side in (join.predictions, join.labels):
+        before = side.paths[0].read_bytes()
+        pq.write_table(pq.read_table(side.paths[0]).slice(3), side.paths[0])
+        with pytest.raises(Unavailable, match=rf"held {side.rows:,} when they were counted"):
+            engine.fold(frozenset({Rows()}), join)
+        side.paths[0].write_bytes(before)
+    assert engine.fold(frozenset({Rows()}), join).states[Rows()].n == 2000
+
+
 def test_a_file_that_is_not_there_any_more_is_named(engine: Engine, table: Writer, join: Join) -> None:
     dataset = table({"x": [1.0]})
     dataset.paths[0].unlink()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from driftline.dataset.dataset import Decoded, File, Files, Intake, Progress, Table
 from driftline.dataset.lines import ENDINGS, files_below
+from driftline.dataset.stamps import stamp_of, unchanged
 from driftline.dataset.tables import ROWS, derived
-from driftline.errors import InputError, Unavailable
+from driftline.errors import Corrupt, InputError, Unavailable
 from driftline.schema import RESERVED
 
 _SLICE = 1 << 16
@@ -22,16 +23,21 @@ def decode_parquet(source: Files, into: Path, wanted: Mapping[str, str | None], 
     """The files as a table.
 
     Raises:
-        InputError: there is no file, one is not Parquet, or their columns differ.
+        InputError: there is no file, one is not Parquet, their columns differ, or one cannot be what is asked for.
+        Corrupt: a file is damaged.
+        Unavailable: a file vanished or changed.
     """
     paths = files_below(source.paths, *ENDINGS["parquet"])
     files: tuple[File, ...] = source.objects or paths
     if not files:
         raise InputError(f"there is no .parquet file below {', '.join(map(str, source.paths))}")
-    schema, rows = _schema(files)
+    asked = {reserved for reserved, name in wanted.items() if name is not None}
+    schema, rows = _schema(files, exact=bool(asked))
     columns = tuple(name for name in schema.names if name not in RESERVED)
     extra = derived(wanted, {name: name for name in schema.names}, "the columns of the data")
     intake = Intake(files=len(files), records=rows, rows=rows)
+    for new, old in extra.items():
+        _usable(files[0], schema.field(old), new)
     if not extra:
         return Decoded(Table(paths, columns, rows, source.objects), intake)
     path = into / ROWS
@@ -39,23 +45,24 @@ def decode_parquet(source: Files, into: Path, wanted: Mapping[str, str | None], 
     return Decoded(Table((path,), columns, rows), intake)
 
 
-def _schema(files: tuple[File, ...]) -> tuple[pa.Schema, int]:
-    schema: pa.Schema | None = None
+def _schema(files: tuple[File, ...], *, exact: bool) -> tuple[pa.Schema, int]:
+    """The columns of all files, and their rows; unless `exact`, values of one kind may be stored in several types."""
+    fields: dict[str, pa.Field] = {}
     rows = 0
     for path in files:
         with opened(path) as file:
             own = file.schema_arrow.remove_metadata()
             rows += file.metadata.num_rows
-        if schema is None:
-            schema = own
-            _unique(path, own)
-        elif {f.name: f.type for f in own} != {f.name: f.type for f in schema}:
+        _unique(path, own)
+        fields = fields or {field.name: field for field in own}
+        different = _difference(own, fields, exact=exact)
+        if different:
             raise InputError(
-                f"the columns of file {str(path)!r} differ from those of {str(files[0])!r}: "
-                f"{_difference(own, schema)}; write all files with one schema"
+                f"the columns of file {str(path)!r} differ from those of {str(files[0])!r}: {different}; write all "
+                f"files with one schema"
             )
-    assert schema is not None  # noqa: S101  there is at least one file
-    return schema, rows
+        fields |= {field.name: field for field in own if pa.types.is_null(fields[field.name].type)}
+    return pa.schema(list(fields.values())), rows
 
 
 def _unique(path: File, schema: pa.Schema) -> None:
@@ -64,13 +71,47 @@ def _unique(path: File, schema: pa.Schema) -> None:
         raise InputError(f"file {str(path)!r} has column {twice!r} twice; rename one of them")
 
 
-def _difference(own: pa.Schema, first: pa.Schema) -> str:
-    for field in first:
-        if field.name not in own.names:
-            return f"column {field.name!r} is missing"
-        if own.field(field.name).type != field.type:
-            return f"column {field.name!r} is {own.field(field.name).type} instead of {field.type}"
-    return f"column {next(n for n in own.names if n not in first.names)!r} is new"
+def _difference(own: pa.Schema, known: Mapping[str, pa.Field], *, exact: bool) -> str | None:
+    for name, field in known.items():
+        if name not in own.names:
+            return f"column {name!r} is missing"
+        kinds = {kind_of(kind, exact=False) for kind in (own.field(name).type, field.type)} - {"null"}
+        if own.field(name).type != field.type and (exact or len(kinds) > 1):
+            return f"column {name!r} is {own.field(name).type} instead of {field.type}"
+    new = [name for name in own.names if name not in known]
+    return f"column {new[0]!r} is new" if new else None
+
+
+def _usable(path: File, field: pa.Field, role: str) -> None:
+    kind = plain_type(field.type)
+    if pa.types.is_nested(kind) or kind_of(kind, exact=False) == "binary":
+        raise InputError(
+            f"file {str(path)!r}: column {field.name!r} is {field.type}, which cannot be the "
+            f"{role.removeprefix('driftline.')}; numbers, texts and booleans can"
+        )
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type without the wrappings that only say how it is stored."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    return kind
+
+
+def kind_of(kind: pa.DataType, *, exact: bool) -> str:
+    """Types of one kind may stand together: what is kept of a value does not depend on which of them it has."""
+    kind = plain_type(kind)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "text"
+    if exact or pa.types.is_null(kind):
+        return str(kind)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return "binary"
+    return "nested" if pa.types.is_nested(kind) else str(kind)
 
 
 def opened(path: File, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
@@ -112,10 +153,35 @@ def _rewrite(
     done = 0
     with pq.ParquetWriter(path, whole, compression="snappy") as writer:
         for source in files:
-            with opened(source) as file:
-                for batch in file.iter_batches(_SLICE):
-                    arrays = [batch.column(extra.get(name, name)) for name in whole.names]
-                    writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=whole))
-                    done += batch.num_rows
-                    if progress is not None:
-                        progress(done, rows, "rows")
+            for batch in _batches(source):
+                arrays = [batch.column(extra.get(name, name)) for name in whole.names]
+                writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=whole))
+                done += batch.num_rows
+                if progress is not None:
+                    progress(done, rows, "rows")
+
+
+def _batches(path: File) -> Iterator[pa.RecordBatch]:
+    """All of a file. Raises Corrupt and Unavailable."""
+    stamp = stamp_of(path)
+    with opened(path) as file:
+        try:
+            yield from file.iter_batches(_SLICE)
+        except (pa.ArrowException, OSError) as why:
+            unchanged(path, stamp)
+            raise damage(path, file, range(file.num_row_groups), file.schema_arrow.names, why) from why
+    unchanged(path, stamp)
+
+
+def damage(path: File, file: pq.ParquetFile, groups: Iterable[int], columns: Sequence[str], why: Exception) -> Corrupt:
+    """The error of a file that could not be read there: it names the row group and the column."""
+    for group in groups:
+        for column in columns:
+            try:
+                for _ in file.iter_batches(_SLICE, row_groups=[group], columns=[column], use_threads=False):
+                    pass
+            except (pa.ArrowException, OSError):
+                return Corrupt(
+                    f"file {str(path)!r}, row group {group}: column {column!r} cannot be read ({why}); write it again"
+                )
+    return Corrupt(f"file {str(path)!r} cannot be read ({why}); write it again")

@@ -19,6 +19,7 @@ from driftline.dataset import columnar
 from driftline.dataset.columnar import NotRecords
 from driftline.dataset.dataset import Progress
 from driftline.dataset.deadletters import DeadLetters
+from driftline.dataset.stamps import stamp_of, unchanged
 from driftline.errors import InputError, Unavailable
 
 LONGEST: Final = 16 << 20
@@ -158,22 +159,33 @@ class Reader:
         self.rest = b""
 
     def batches(self) -> Iterator[Any]:
-        """The lines, in the order of the file."""
+        """The lines, in the order of the file.
+
+        Raises:
+            Unavailable: the file cannot be read, or changed meanwhile.
+        """
+        stamp = stamp_of(self.path)
         try:
-            with _opened(self.path) as file:
-                start = file.read(len(_BOM))
-                if start == _BOM:
-                    self.offset = len(_BOM)
-                else:
-                    self.rest = start
-                yield from self._blocks(file)
+            yield from self._read()
         except NotRecords as why:
+            unchanged(self.path, stamp)
             self.dead.unread(self.path, self.line, str(why), b"", self.offset)
         except BROKEN_GZ as why:
+            unchanged(self.path, stamp)
             rest = self.rest[:4096] or str(why)
             self.dead.unread(self.path, self.line, "the gz file is broken from here on", rest, self.offset)
         except OSError as why:
             raise Unavailable(f"file {str(self.path)!r} cannot be read: {why.strerror or why}") from why
+        unchanged(self.path, stamp)
+
+    def _read(self) -> Iterator[Any]:
+        with _opened(self.path) as file:
+            start = file.read(len(_BOM))
+            if start == _BOM:
+                self.offset = len(_BOM)
+            else:
+                self.rest = start
+            yield from self._blocks(file)
 
     def _blocks(self, file: IO[bytes]) -> Iterator[Any]:
         while block := file.read(BLOCK):

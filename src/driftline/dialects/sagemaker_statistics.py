@@ -141,6 +141,8 @@ def _bound(low: float, high: float, i: int) -> float:
 
 def _strings(state: ColumnState) -> Json:
     values = state.values
+    if values is None and state.kinds.other.n:
+        return {}  # nobody counted lists, structs or binary values one by one
     distinct = float(values.distinct) if values is not None else 0.0
     domain = domain_of(state)
     if values is None or domain is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from driftline.dataset.dataset import File
+from driftline.dataset.decode_parquet import kind_of, plain_type
 from driftline.errors import InputError
 from driftline.schema import PROBABILITY
 
@@ -34,7 +35,7 @@ class Columns:
                     continue
                 some = ", ".join(repr(name) for name in schema.names[:20])
                 raise InputError(f"file {str(path)!r} has no column {column!r}; its columns are {some or 'none'}")
-            kind = _kind(types[column], self._exact)
+            kind = kind_of(types[column], exact=self._exact)
             if kind == "null":
                 self._nulls.add(column)
                 continue
@@ -47,27 +48,6 @@ class Columns:
 
     def schema(self) -> pa.Schema:
         """The columns with their types, as the checked files hold them."""
-        types = {column: _plain(kind) for column, (_, kind, _) in self._found.items()}
+        types = {column: plain_type(kind) for column, (_, kind, _) in self._found.items()}
         types |= {column: pa.null() for column in self._nulls - types.keys()}
         return pa.schema([(column, types[column]) for column in self._wanted if column in types])
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type without the wrappings that only say how it is stored."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return _plain(kind.storage_type)
-    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
-        return _plain(kind.value_type)
-    return kind
-
-
-def _kind(kind: pa.DataType, exact: bool) -> str:
-    """Types of one kind may stand together: what is kept of a value does not depend on which of them it has."""
-    kind = _plain(kind)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return "text"
-    if exact or pa.types.is_null(kind):
-        return str(kind)
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "number"
-    return "nested" if pa.types.is_nested(kind) else str(kind)

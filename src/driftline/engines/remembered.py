@@ -20,8 +20,8 @@ import msgspec
 
 from driftline.dataset.dataset import Dataset, Join, Progress, Table
 from driftline.dataset.decode_parquet import opened
+from driftline.dataset.stamps import stamp_of
 from driftline.engines.engine import Engine, Folded
-from driftline.engines.tasks import stamp_of
 from driftline.errors import Corrupt
 from driftline.states.state import Plan, States
 

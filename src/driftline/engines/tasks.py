@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftline.dataset.dataset import File, Table
-from driftline.dataset.decode_parquet import opened
+from driftline.dataset.decode_parquet import damage, opened
+from driftline.dataset.stamps import Stamp, stamp_of, unchanged
 from driftline.engines.columns import Columns
 from driftline.engines.foldings import Foldings
-from driftline.errors import Corrupt, InputError, Unavailable
+from driftline.errors import InputError, Unavailable
 from driftline.kernels.numbers import compiled
 from driftline.schema import PROBABILITY
 from driftline.states.folding import Folding
@@ -42,15 +43,6 @@ _FILES: Final = 512
 """A task reads no more files than this: opening them takes longer than reading their few rows."""
 
 Span: TypeAlias = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What tells that a file is still the same."""
-
-    size: int
-    changed: int | str
-    """When, in nanoseconds; of an object its version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +119,7 @@ class Reader(threading.local):
             yield from file.iter_batches(_slice(), row_groups=list(piece.groups), columns=wanted, use_threads=False)
         except (pa.ArrowException, OSError) as why:
             unchanged(piece.path, piece.stamp)
-            raise Corrupt(f"file {str(piece.path)!r}, {_culprit(file, piece, wanted)} ({why}); write it again") from why
+            raise damage(piece.path, file, piece.groups, wanted, why) from why
         unchanged(piece.path, piece.stamp)
 
     def _file(self, piece: Piece) -> tuple[pq.ParquetFile, bool]:
@@ -181,9 +173,14 @@ def tasks(plan: Plan, table: Table, workers: int, rows: int = ROWS, values: int 
         for bundle in bundles.of(max(map(_rows, same))):
             yield from (Task(run, at, bundle) for run, at in zip(same, starts, strict=False))
         start = starts[-1]
-    if start != table.rows:
+    check_rows(start, table)
+
+
+def check_rows(found: int, table: Table) -> None:
+    """Raises Unavailable when the files hold other rows than the table says."""
+    if found != table.rows:
         raise Unavailable(
-            f"the files hold {start:,} rows, and held {table.rows:,} when they were counted: one "
+            f"the files hold {found:,} rows, and held {table.rows:,} when they were counted: one "
             f"of them changed; run it again when nobody writes them"
         )
 
@@ -222,41 +219,6 @@ def pieces(table: Table, columns: Columns, rows: int) -> Iterator[Piece]:
             held += more
         if held:
             yield Piece(path, stamp, range(first, metadata.num_row_groups), held)
-
-
-def stamp_of(path: File) -> Stamp:
-    """What the file is like now; of an object, what it was when somebody looked: it is only read as that.
-
-    Raises:
-        Unavailable: the file is not there.
-    """
-    if not isinstance(path, Path):
-        return Stamp(path.size, path.version)
-    try:
-        found = path.stat()
-    except OSError as why:
-        raise Unavailable(f"file {str(path)!r} cannot be read: {why.strerror}") from why
-    return Stamp(found.st_size, found.st_mtime_ns)
-
-
-def unchanged(path: File, stamp: Stamp) -> None:
-    """Raises Unavailable when the file is not what it was."""
-    if stamp_of(path) != stamp:
-        raise Unavailable(
-            f"file {str(path)!r} changed while it was read; write files under another name and rename them when "
-            f"they are whole, then run it again"
-        )
-
-
-def _culprit(file: pq.ParquetFile, piece: Piece, columns: Sequence[str]) -> str:
-    for group in piece.groups:
-        for column in columns:
-            try:
-                for _ in file.iter_batches(_slice(), row_groups=[group], columns=[column], use_threads=False):
-                    pass
-            except (pa.ArrowException, OSError):
-                return f"row group {group}: column {column!r} cannot be read"
-    return f"row groups {piece.groups.start} to {piece.groups[-1]} cannot be read"
 
 
 def _slice() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Final
 
 import numpy as np
@@ -24,15 +25,17 @@ _WHOLE: Final = re.compile(r"([+-]?[0-9]+)\.0*")
 _TRUTHS: Final = {"true": "1", "True": "1", "false": "0", "False": "0"}
 
 
-def class_name(value: str | float | bool) -> str:
-    """The one spelling of a class: `1`, `1.0`, `"1.0"`, `True` and `"true"` are all `"1"`.
+def class_name(value: str | float | bool | Decimal) -> str:
+    """The one spelling of a class: `1`, `1.0`, `"1.0"`, `True`, `"true"` and the decimal 1.00 are all `"1"`.
 
-    >>> class_name(1.0), class_name(" 1 "), class_name(True), class_name(0.5), class_name("dog")
+    >>> class_name(1.0), class_name(" 1 "), class_name(True), class_name(Decimal("0.50")), class_name("dog")
     ('1', '1', '1', '0.5', 'dog')
     """
     if isinstance(value, bool):
         return "1" if value else "0"
-    text = value.strip() if isinstance(value, str) else repr(value)
+    text = str(value).strip()
+    if isinstance(value, Decimal) and "." in (text := f"{value:f}"):
+        text = text.rstrip("0").rstrip(".")
     whole = _WHOLE.fullmatch(text)
     if whole:
         return "0" if whole[1] == "-0" else whole[1]

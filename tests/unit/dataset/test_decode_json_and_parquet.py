@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from driftline.dataset.dataset import Answers, Captured, Files
+from driftline.dataset.deadletters import DeadLetters
 from driftline.dataset.decode import decode
-from driftline.errors import InputError
+from driftline.dataset.lines import Reader, plain_ends
+from driftline.engines.local import LocalEngine
+from driftline.errors import Corrupt, InputError, Unavailable
+from driftline.states.column import Column
 
 Write = Callable[[str, str | bytes], Path]
 Rows = Callable[..., list[dict[str, Any]]]
@@ -102,6 +108,57 @@ def test_parquet_files_with_other_columns_are_refused(tmp_path: Path) -> None:
     parquet(tmp_path / "in" / "1.parquet", {"a": ["x"]})
     with pytest.raises(InputError, match=r"1\.parquet.*column 'a' is string instead of int64"):
         decode(Files((tmp_path / "in",), "parquet"), tmp_path / "out")
+
+
+def test_parquet_files_may_store_the_same_values_in_other_types(tmp_path: Path) -> None:
+    values = [pa.array([1], pa.int32()), pa.array([1.5]), pa.array([Decimal("1.25")]), pa.nulls(1)]
+    texts = [pa.nulls(1), pa.array(["a"]), pa.array(["a"]).dictionary_encode(), pa.array(["b"], pa.large_string())]
+    for i, (a, t) in enumerate(zip(values, texts, strict=True)):
+        parquet(tmp_path / "in" / f"{i}.parquet", {"a": a, "t": t})
+    table = decode(Files((tmp_path / "in",), "parquet"), tmp_path / "out").table
+    states = LocalEngine().fold(frozenset({Column("a"), Column("t")}), table).states
+    assert states[Column("a")].moments.total == 3.75
+    assert states[Column("t")].kinds.string.n == 3
+    with pytest.raises(InputError, match=r"1\.parquet.*column 'a' is double instead of int32"):
+        decode(Files((tmp_path / "in",), "parquet"), tmp_path / "out", label="a")
+
+
+@pytest.mark.parametrize("values", [[[1]], [b"\xff"], [{"a": 1}]], ids=["list", "binary", "struct"])
+def test_what_is_no_label_is_refused_with_its_file_and_column(tmp_path: Path, values: list[Any]) -> None:
+    path = parquet(tmp_path / "a.parquet", {"a": values})
+    with pytest.raises(InputError, match=r"a\.parquet': column 'a' is .*, which cannot be the label"):
+        decode(Files((path,), "parquet"), tmp_path / "out", label="a")
+
+
+def test_a_damaged_parquet_file_is_named_with_its_column(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", {"a": list(range(500)), "p": [0.5 + i for i in range(500)]})
+    place = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    data = bytearray(path.read_bytes())
+    data[place.data_page_offset : place.data_page_offset + 40] = b"\xff" * 40
+    path.write_bytes(data)
+    with pytest.raises(Corrupt, match=r"a\.parquet', row group 0: column 'p' cannot be read"):
+        decode(Files((path,), "parquet"), tmp_path / "out", answers=Answers(score="p"))
+
+
+def test_a_parquet_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", {"a": list(range(100_000))})
+
+    def change(done: int, total: int | None, unit: str) -> None:
+        os.utime(path, (0, 0))
+
+    with pytest.raises(Unavailable, match=r"a\.parquet' changed while it was read"):
+        decode(Files((path,), "parquet"), tmp_path / "out", label="a", progress=change)
+
+
+def test_a_file_of_lines_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}\n' * 10)
+    reading = Reader(0, path, DeadLetters(tmp_path / "dead.jsonl"), plain_ends).batches()
+    assert len(next(reading)) == 10
+    with path.open("a") as more:
+        more.write('{"a": 2}\n')
+    with pytest.raises(Unavailable, match=r"a\.jsonl' changed while it was read"):
+        list(reading)
 
 
 def test_what_is_not_parquet_is_refused(write: Write, tmp_path: Path) -> None:

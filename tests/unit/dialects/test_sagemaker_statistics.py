@@ -123,6 +123,12 @@ def test_the_sketch_and_the_buckets_hold_every_row_once(x: list[float]) -> None:
     assert block["buckets"][-1]["upper_bound"] == pytest.approx(max(x), rel=1e-15, abs=1e-9)
 
 
+def test_what_nobody_counts_one_by_one_has_no_distinct_count(profiled: Profiled) -> None:
+    nested, nothing = data_statistics(profiled(x=[[1], None, [2]], y=[None, None, None]))["features"]
+    assert nested["string_statistics"] == {"common": {"num_present": 2, "num_missing": 1}}
+    assert nothing["inferred_type"] == "Unknown"
+
+
 def test_a_constant_column_stands_in_its_last_bucket(profiled: Profiled) -> None:
     feature = data_statistics(profiled(x=[7.5, 7.5, 7.5]))["features"][0]["numerical_statistics"]
     assert [b["count"] for b in feature["distribution"]["kll"]["buckets"]] == [0.0] * 9 + [3.0]

@@ -138,3 +138,15 @@ def test_powers_beyond_float64_count_as_its_greatest_number() -> None:
     state = Residuals("p", "y").of(batch(p=[1e200], y=[-1e200]))
     assert state.e4 == state.e2 == state.y4
     assert state.abs_e / (ONE << 1074) == 2e200
+
+
+@pytest.mark.parametrize("kind", [pa.decimal128(4, 2), pa.decimal256(60, 2)], ids=str)
+def test_decimals_are_the_classes_that_they_are_as_floats(kind: pa.DataType) -> None:
+    truth = pa.array([1.0, 0.0, 0.5, 10.0, None])
+    said = pa.array(["1", "0", "0.50", "10", "1"])
+    as_floats, as_decimals = (
+        Contingency("y", "p").of(pa.record_batch({"y": y, "p": said.cast(p).cast(y.type)}))
+        for y, p in ((truth, pa.float64()), (truth.cast(kind), kind))
+    )
+    assert as_decimals == as_floats
+    assert as_decimals.classes == ("0", "0.5", "1", "10")

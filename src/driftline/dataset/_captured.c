@@ -19,6 +19,8 @@ typedef const uint8_t *Bytes;
 #define STRING 4
 #define DEEPEST 16
 #define SLACK 16
+#define LONG_ID 64 /* bytes; what a longer id becomes in the rows of one record is bounded, as in ... */
+#define MOST_IDS (16LL << 20) /* ... driftline/dataset/captured_rows.py */
 #define FORM 2 /* of what `parse` takes and gives; driftline/dataset/compiled.py does without any other one */
 
 /* -- memory that Arrow takes over as it is ---------------------------------------------------------------------- */
@@ -702,6 +704,7 @@ static int take(Found *found, Bytes p, Bytes end, int64_t line) {
         if (count < 1 || (rows >= 0 && rows != count)) return 0;
         rows = count;
     }
+    if (id->end - id->at > LONG_ID && rows > MOST_IDS / (id->end - id->at)) return 0;
     if (found->records == found->events_room) {
         int64_t room = found->events_room ? found->events_room * 2 : 1024;
         if (!grown((void **)&found->events, (size_t)room * 8)) {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from driftline.dataset.compiled import PREFIX
 from driftline.dataset.dataset import Answers, Captured, Side
@@ -18,6 +20,11 @@ from driftline.dataset.spelled import Cells
 from driftline.dataset.tables import Layout, Work, derived
 from driftline.dataset.truths import truths
 from driftline.schema import LABEL, PREDICTION, SCORE, Shape
+
+_LONG_ID: Final = 64
+"""Bytes; a longer id …"""
+_MOST_IDS: Final = 16 << 20
+"""… that stands in each row of its record becomes no more than this: one line must not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,9 @@ class Decoder:
                 others = sides[side].counts(count)
         dead = {at: f"{_where(side)}: {reason}" for side, rows in sides.items() for at, reason in rows.broken.items()}
         rows = self._paired({side: sides[side].counts(count) for side in sides}, dead, count)
+        ids = pc.binary_length(batch.column("id")).fill_null(0).to_numpy(zero_copy_only=False)
+        for at in np.flatnonzero((ids > _LONG_ID) & (ids.astype(np.int64) * rows > _MOST_IDS)).tolist():
+            dead.setdefault(at, f"an id of {ids[at]:,} bytes for {rows[at]:,} rows; give it a shorter one")
         labels = truths(self.work.connection, batch, self.label) if self.records.labelled else None
         if labels is not None:
             labels.check(rows, dead)

@@ -228,6 +228,15 @@ def test_errors_make_no_rows_and_are_counted_with_their_weight(tmp_path: Path, w
     assert intake.error_share == 10 / 50
 
 
+def test_a_long_id_of_many_rows_does_not_fill_the_memory() -> None:
+    many = "1\n" * 100_000
+    short, long = (line(event=e, data=many, answer=many, inferenceId=e * n) for e, n in (("s", 64), ("l", 1000)))
+    one, other = both({"a.jsonl": short + b"\n" + long + b"\n"}, {}, None)
+    assert one == other
+    assert one["intake"].rows == 100_000
+    assert one["intake"].reasons == {"an id of 1,000 bytes for 100,000 rows; give it a shorter one": 1}
+
+
 def test_what_the_parser_understands_is_not_handed_back(tmp_path: Path) -> None:
     """Else all that is said here of both ways would be said of one way only."""
     more = {"inferenceId": "order-17", "inclusionProbability": 0.25, "customAttributes": {"a": [1, None, "é"]}}

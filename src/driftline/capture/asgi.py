@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from functools import lru_cache
 from typing import Any, TypeAlias
 
+from driftline.capture.bodies import text_of
 from driftline.capture.client import Capture
 from driftline.capture.routes import Paths, watching
 from driftline.capture.tap import CUSTOM_ATTRIBUTES, EVENT_ID, INFERENCE_ID, INVOKED_VARIANT, Tap, Tapping
@@ -31,7 +31,7 @@ class CaptureMiddleware:
     """Captures every POST to `paths`, with its answer.
 
     The body of the request and of the answer pass through untouched and as they come; what was seen of them is captured
-    after the last byte. A request without an inference id gets an event id, returned in the header
+    with the last byte. A request without an inference id gets an event id, returned in the header
     `X-Driftline-Event-Id`: labels refer to it.
 
     Args:
@@ -98,26 +98,29 @@ class CaptureMiddleware:
             inference_id = kind = encoding = None
             attributes: tuple[str, ...] = ()
             nothing = False
-            for name, value in (headers := scope["headers"]):
+            headers = scope["headers"]
+            for name, value in headers:
                 if (name := name.lower()) not in _TOLD_BY_CALLERS:
                     continue
                 if name == _INFERENCE_ID:
-                    inference_id = inference_id or _text(value)
+                    inference_id = inference_id or text_of(value)
                 elif name == _CUSTOM_ATTRIBUTES:
-                    attributes = (*attributes, _text(value))
+                    attributes = (*attributes, text_of(value))
                 elif name == b"content-type":
                     kind = value
                 elif name == b"content-encoding":
                     encoding = value
                 else:
                     nothing = value == b"0"
-            lookup = _Lookup(headers) if tapping.capture.ruled else None
+            lookup = _Lookup(headers) if tapping.capture.sampler.ruled else None
             heard = _Heard(tapping, asked, path, inference_id, attributes, lookup)
-            heard.between(receive, send)
+            heard.hear = receive
+            heard.tell = send
+            heard.gone = False
             if heard.keeps:
-                request = heard.asks(kind and _type(kind), encoding and _type(encoding))
-                if request is not None:
-                    request.whole = nothing
+                heard.asks(kind, encoding and text_of(encoding))
+                if nothing:
+                    heard.hears(b"", more=False)
             return heard
         except Exception as why:  # noqa: BLE001  whatever the caller sent, or the function that was given as `paths`
             tapping.failed(why)
@@ -163,14 +166,12 @@ class CaptureMiddleware:
 class _Heard(Tap):
     """A prediction as it passes between the server and the application."""
 
-    __slots__ = ("_receive", "_send", "gone")
+    __slots__ = ("gone", "hear", "tell")
 
-    def between(self, receive: Receive, send: Send) -> None:
-        """Listen to these two."""
-        self._receive = receive
-        self._send = send
-        self.gone = False
-        """Whether the caller has gone away."""
+    gone: bool
+    """Whether the caller has gone away."""
+    hear: Receive
+    tell: Send
 
     def left(self) -> None:
         """The application has ended: without an answer it has failed, unless there is nobody to answer."""
@@ -179,13 +180,11 @@ class _Heard(Tap):
 
     async def receive(self) -> Message:
         """Stands in for the server's."""
-        message = await self._receive()
+        message = await self.hear()
         try:
             kind = message["type"]
-            request = self.request
-            if kind == "http.request" and request is not None:
-                request.add(message.get("body") or b"")
-                request.whole = not message.get("more_body", False)
+            if kind == "http.request":
+                self.hears(message.get("body") or b"", more=message.get("more_body", False))
             elif kind == "http.disconnect":
                 self.gone = True
         except Exception as why:  # noqa: BLE001  a message that the server should not have sent is the application's
@@ -193,39 +192,28 @@ class _Heard(Tap):
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Stands in for the server's; no coroutine of its own but for the last message, for each takes its time."""
-        ended = False
+        """Stands in for the server's; no coroutine of its own, for each takes its time."""
         try:
             kind = message["type"]
             if kind == "http.response.body":
-                more = message.get("more_body", False)
-                response = self.response
-                if response is None:
-                    ended = not more
-                else:
-                    response.add(message.get("body") or b"")
-                    response.whole = not more
-                    ended = not more or response.overran
+                if not message.get("more_body", False):
+                    if self.response is not None:
+                        self.saw_all(message.get("body") or b"")
+                    self.finish()
+                elif self.response is not None:
+                    self.saw(message.get("body") or b"")
+                    if self.sated:
+                        self.finish()
             elif kind == "http.response.start":
                 message = self._starts(message)
             elif kind in ("http.response.pathsend", "http.response.zerocopysend"):
                 # The server sends a file by itself: its bytes are never seen here.
                 self.response = None
-                ended = not message.get("more_body", False)
+                if not message.get("more_body", False):
+                    self.finish()
         except Exception as why:  # noqa: BLE001  a message that no server takes is the server's to refuse
             self.fail(why)
-        if ended:
-            if self.keeps:
-                return self._sends_last(message)
-            self.finish()
-        return self._send(message)
-
-    async def _sends_last(self, message: Message) -> None:
-        try:
-            await self._send(message)
-        finally:
-            # The model has answered, whether or not the caller was still there to hear it.
-            self.finish()
+        return self.tell(message)
 
     def _starts(self, message: Message) -> Message:
         given = message.get("headers") or ()
@@ -234,15 +222,13 @@ class _Heard(Tap):
         for name, value in headers:
             if (name := name.lower()) not in _TOLD_BY_MODELS:
                 continue
-            if name == _INVOKED_VARIANT:
-                variant = _text(value)
-            elif not self.keeps:
-                continue
-            elif name == b"content-type":
-                kind = _type(bytes(value))
+            if name == b"content-type":
+                kind = value
+            elif name == _INVOKED_VARIANT:
+                variant = text_of(value)
             else:
-                encoding = _type(bytes(value))
-        self.begin(message["status"], kind, encoding, variant)
+                encoding = value
+        self.begin(message["status"], kind, encoding and text_of(encoding), variant)
         if self.event_id is not None:
             return {**message, "headers": [*headers, (_EVENT_ID, self.event_id.encode())]}
         return message if headers is given else {**message, "headers": headers}
@@ -258,17 +244,4 @@ class _Lookup:
 
     def __call__(self, wanted: str) -> str | None:
         name = wanted.encode()
-        return next((_text(value) for found, value in self._headers if found.lower() == name), None)
-
-
-@lru_cache(maxsize=256)
-def _type(value: bytes) -> str:
-    """The same for values that are few: content types and encodings."""
-    return _text(value)
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode().strip()
-    except UnicodeDecodeError:
-        return value.decode("latin-1").strip()
+        return next((text_of(value) for found, value in self._headers if found.lower() == name), None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
+from typing import Final
 
 _UNPACKED_HERE = frozenset({"gzip", "x-gzip", "deflate"})
 
@@ -10,14 +12,13 @@ _UNPACKED_HERE = frozenset({"gzip", "x-gzip", "deflate"})
 class Kept:
     """The beginning of a body, and whether that was all of it."""
 
-    __slots__ = ("_encoding", "_first", "_more", "_most", "_room", "content_type", "overran", "whole")
+    __slots__ = ("_encoding", "_first", "_more", "_most", "_room", "overran", "whole")
 
-    def __init__(self, most: int, content_type: str | None, encoding: str | None) -> None:
+    def __init__(self, most: int, encoding: str | None) -> None:
         self._first = b""
         self._more: bytearray | None = None
         self._most = self._room = most
         self._encoding = encoding
-        self.content_type = content_type
         self.overran = False
         """Whether more was sent than there is room for: what comes now changes nothing."""
         self.whole = False
@@ -51,6 +52,24 @@ class Kept:
     def truncated(self) -> bool:
         """Whether more was sent than was kept, or the body broke off."""
         return self.overran or not self.whole
+
+
+NOTHING_YET: Final = Kept(0, None)
+"""A body of which nothing has come. One for all: what comes goes into a `Kept` of its own."""
+
+
+@lru_cache(maxsize=256)
+def type_of(value: bytes) -> str:
+    """The same as `text_of`, for values of which there are few."""
+    return text_of(value)
+
+
+def text_of(value: bytes | bytearray) -> str:
+    """The value of a header."""
+    try:
+        return value.decode().strip()
+    except UnicodeDecodeError:
+        return value.decode("latin-1").strip()
 
 
 class Packed:

@@ -27,8 +27,9 @@ class Exchange(NamedTuple):
     inference_id: str | None
     request: bytes | str | Packed | None
     response: bytes | str | Packed | None
-    request_content_type: str | None
-    response_content_type: str | None
+    request_content_type: str | bytes | None
+    """As it was given; bytes are decoded by the writer."""
+    response_content_type: str | bytes | None
     custom_attributes: tuple[str, ...] = ()
     request_truncated: bool = False
     response_truncated: bool = False
@@ -90,7 +91,13 @@ class Buffer:
                 tally = own.tally
             else:
                 tally = self._tally(at, exchange.endpoint, exchange.variant)
-            tally.saw(1)
+            # As `saw` does; a call of its own would take as long as all of this.
+            tally.seen = seen = tally.seen + 1
+            tally.sampled = sampled = tally.sampled + 1
+            if tally.cell is not None:
+                counts = tally.cell[1]
+                counts[0] = seen
+                counts[1] = sampled
             waiting = len(self._items)
             if self._closed:
                 told = not tally.drop(CLOSED)

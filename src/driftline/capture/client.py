@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -33,8 +34,7 @@ _BODIES = frozenset({bytes, str, type(None)})
 _EXIT_S = 5.0
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251  a capture runs in the endpoint: its clock is the world's
+_now = partial(datetime.now, UTC)  # noqa: TID251  a capture runs in the endpoint: its clock is the world's
 
 
 class Capture:
@@ -97,7 +97,8 @@ class Capture:
         """Templates of the paths that taps capture, where they are not told which."""
         self.max_body_bytes = 6 << 20 if config is None else config.spec.max_body_bytes
         """Of a longer body taps keep only so much, where they are not told how much."""
-        self._clock = clock
+        self.now = clock
+        """The time by this capture's clock."""
         self._in_force = InForce()
         self.reload(sampling)
         self.protect(privacy)
@@ -171,7 +172,7 @@ class Capture:
         named = inference_id if type(inference_id) is str and inference_id else None
         event_id = None if named else self.ids.new()
         exchange = Exchange(
-            self._clock() if at is None else at,
+            self.now() if at is None else at,
             event_id,
             named,
             request,
@@ -197,7 +198,7 @@ class Capture:
         ):
             mended = checked(exchange._replace(inference_id=inference_id))
             if isinstance(mended, str):
-                if self.refuse(self._clock(), mended):
+                if self.refuse(self.now(), mended):
                     complain("a request was not captured: %s", mended)
                 return named or event_id or ""
             exchange = mended
@@ -254,11 +255,11 @@ class Capture:
     def reload(self, sampling: float | Sampling) -> None:
         """Sample otherwise from now on. The change is recorded in the records and with the counters."""
         self.sampler = sampler = Sampler(sampling)
-        self._in_force.samples(self._clock(), sampler.sampling)
+        self._in_force.samples(self.now(), sampler.sampling)
 
     def protect(self, privacy: Policy | None) -> None:
         """From now on have this policy done to records, those that wait too. The change is recorded as well."""
-        self._in_force.protects(self._clock(), privacy)
+        self._in_force.protects(self.now(), privacy)
 
     @property
     def ruled(self) -> bool:
@@ -287,10 +288,6 @@ class Capture:
         """So many more requests wait for a part that is to come: what a kill takes of them is counted. For sinks."""
         if self._wrong(endpoint, variant) is None:
             self._buffer.waits(at, requests, chosen, endpoint, variant)
-
-    def now(self) -> datetime:
-        """The time by this capture's clock."""
-        return self._clock()
 
     @property
     def counters(self) -> Counters:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from driftline.capture.client import Capture
 from driftline.capture.layout import captured_prefix
-from driftline.capture.routes import Asked
+from driftline.capture.routes import NOBODY, Asked
 from driftline.capture.tap import Tap, Tapping
 from driftline.errors import InputError
 
@@ -58,7 +58,7 @@ def captured(
     if isinstance(custom_attributes, str) or not all(isinstance(each, str) for each in custom_attributes):
         raise InputError(f"custom_attributes is {custom_attributes!r}; it must be a list of texts")
     captured_prefix(endpoint or "any", variant or "any")  # refuses what is not a name
-    asked = Asked(endpoint, variant)
+    asked = NOBODY if endpoint is None and variant is None else Asked(endpoint, variant)
     tapping = Tapping(capture, max_body_bytes, errors=errors)
     tapping.known(asked, 200)
 
@@ -236,15 +236,10 @@ class _Calls(NamedTuple):
         """The call begins; with what arguments."""
         try:
             tap = Tap(self.tapping, self.asked, "", self._id(args, kwargs), self.attributes, _no_header)
-            kept = tap.asks(None, None)
-            if kept is not None:
+            if tap.keeps:
                 body = self._asked(args, kwargs)
-                if body is None:
-                    tap.request = None
-                else:
-                    kept.content_type = body.content_type
-                    kept.add(body.content)
-                    kept.whole = True
+                if body is not None:
+                    tap.asks_all(body.content, body.content_type)
         except Exception as why:  # noqa: BLE001  whatever the arguments are, or a function that was given for them
             self.tapping.failed(why)
             return _Call(None, self.response), args, kwargs
@@ -291,8 +286,7 @@ class _Call:
             if body is None:
                 tap.response = None
             else:
-                tap.saw(body.content)
-            tap.ended()
+                tap.saw_all(body.content)
         except Exception as why:  # noqa: BLE001  whatever the result is, or a function that was given for it
             tap.fail(why)
         tap.finish()
@@ -300,7 +294,7 @@ class _Call:
     def gave(self, item: object) -> None:
         """This is the next piece of the answer."""
         tap = self._tap
-        if tap is None or (tap.response is not None and tap.response.overran):
+        if tap is None or tap.sated:
             return
         try:
             body = self._response.body(item) if tap.keeps else None
@@ -313,7 +307,7 @@ class _Call:
                 tap.saw(b",")
             if body is not None:
                 tap.saw(body.content)
-            if tap.response is not None and tap.response.overran:
+            if tap.sated:
                 tap.finish()
         except Exception as why:  # noqa: BLE001  whatever the item is, or a function that was given for it
             tap.fail(why)
@@ -326,9 +320,7 @@ class _Call:
         try:
             if not tap.answered:
                 tap.begin(200, self._response.content_type, None, None)
-            if self._made:
-                tap.saw(b"]")
-            tap.ended()
+            tap.saw_all(b"]" if self._made else b"")
         except Exception as why:  # noqa: BLE001  as above
             tap.fail(why)
         tap.finish()

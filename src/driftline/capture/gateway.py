@@ -231,8 +231,7 @@ class Gateway:
         if answer.content.is_eof() and request.method != "HEAD" and (data := answer.content.read_nowait(-1)):
             # All of it came with the headers: it goes on with them.
             if tap is not None:
-                tap.saw(data)
-                tap.ended()
+                tap.saw_all(data)
             whole = web.Response(status=answer.status, reason=answer.reason, headers=headers, body=data)
             whole[_ABSENT] = absent
             return whole
@@ -252,7 +251,7 @@ class Gateway:
             _break_off(request)
         else:
             if tap is not None:
-                tap.ended()
+                tap.saw_all(b"")
         return out
 
     def _notice(self, path: str) -> None:
@@ -268,20 +267,20 @@ class _GoneError(Exception):
 class _Upload:
     """The body of a request, as it comes."""
 
-    __slots__ = ("_kept", "_request", "chunked", "malformed", "stalled")
+    __slots__ = ("_request", "_tap", "chunked", "malformed", "stalled")
 
     def __init__(self, request: web.Request, tap: Tap | None) -> None:
         self._request = request
-        self._kept = None if tap is None else tap.request
+        self._tap = tap
         self.chunked = request.body_exists and hdrs.CONTENT_LENGTH not in request.headers
         self.malformed = self.stalled = False
 
     def body(self) -> bytes | AsyncIterator[bytes] | None:
         """What is there if that is all, the pieces to come if not."""
-        request, kept = self._request, self._kept
+        request, tap = self._request, self._tap
         if not request.body_exists:
-            if kept is not None:
-                kept.whole = True
+            if tap is not None:
+                tap.hears(b"", more=False)
             return None
         if not request.content.is_eof():
             return self._pieces()
@@ -290,19 +289,18 @@ class _Upload:
         except (web.RequestPayloadError, aiohttp.ClientPayloadError, ValueError):
             self.malformed = True
             raise
-        if kept is not None:
-            kept.add(data)
-            kept.whole = True
+        if tap is not None:
+            tap.hears(data, more=False)
         return data
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        kept, content = self._kept, self._request.content
+        tap, content = self._tap, self._request.content
         try:
             while not content.at_eof():
                 async with asyncio.timeout(_BODY_IDLE_S):
                     chunk = await content.readany()
-                if kept is not None:
-                    kept.add(chunk)
+                if tap is not None:
+                    tap.hears(chunk, more=True)
                 yield chunk
         except TimeoutError as why:
             self.stalled = True
@@ -310,8 +308,8 @@ class _Upload:
         except (web.RequestPayloadError, aiohttp.ClientPayloadError, ValueError):
             self.malformed = True
             raise
-        if kept is not None:
-            kept.whole = True
+        if tap is not None:
+            tap.hears(b"", more=False)
 
 
 async def as_given(request: web.Request, response: web.StreamResponse) -> None:

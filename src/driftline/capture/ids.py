@@ -13,23 +13,27 @@ _START = blake2b(digest_size=8, person=b"driftline.sample")
 class Ids:
     """Random ids in the form of UUIDs of version 4. Not for both sides of a fork: the child makes its own `Ids`."""
 
-    __slots__ = ("_drawn",)
+    __slots__ = ("_drawn", "_new")
 
     def __init__(self) -> None:
+        self._new: list[str] = []
         self._drawn: list[tuple[str, bytes]] = []
 
     def new(self) -> str:
         """One more; from any thread."""
-        return self.drawn()[0]
+        try:
+            return self._new.pop()
+        except IndexError:
+            last, *others = _some()
+            self._new.extend(others)
+            return last
 
     def drawn(self) -> tuple[str, bytes]:
         """One more, and its digest."""
         try:
             return self._drawn.pop()
         except IndexError:
-            digits = os.urandom(16 * _AT_ONCE).hex()
-            ids = [_written(digits[at : at + 32]) for at in range(0, len(digits), 32)]
-            last, *others = [(each, id_digest(each)) for each in ids]
+            last, *others = [(each, id_digest(each)) for each in _some()]
             self._drawn.extend(others)
             return last
 
@@ -37,6 +41,11 @@ class Ids:
 def new_id() -> str:
     """One random id in that form; several times as fast as the standard library's."""
     return _written(os.urandom(16).hex())
+
+
+def _some() -> list[str]:
+    digits = os.urandom(16 * _AT_ONCE).hex()
+    return [_written(digits[at : at + 32]) for at in range(0, len(digits), 32)]
 
 
 def _written(digits: str) -> str:

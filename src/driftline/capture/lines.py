@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from driftline.capture.bodies import Packed
+from driftline.capture.bodies import Packed, type_of
 from driftline.capture.buffer import Exchange
 from driftline.capture.ids import new_id, storable
 from driftline.capture.record import ContentTypes, Payload, Record, payload
@@ -34,13 +34,14 @@ def line_of(record: Record) -> bytes:
 
 
 def _side(
-    body: bytes | str | Packed | None, content_type: str | None, cut: bool, kinds: ContentTypes
+    body: bytes | str | Packed | None, given: str | bytes | None, cut: bool, kinds: ContentTypes
 ) -> Payload | None:
     if body is None:
         return None
     if isinstance(body, Packed):
         body, short = body.unpacked()
         cut = cut or short
+    content_type = type_of(bytes(given)) if isinstance(given, (bytes, bytearray)) else given
     return payload(body, content_type, kinds.encoding(content_type), truncated=cut)
 
 

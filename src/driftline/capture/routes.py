@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from driftline.capture.layout import name
@@ -37,6 +37,10 @@ class Asked(NamedTuple):
     variant: str | None = None
 
 
+NOBODY: Final = Asked()
+"""Where a path does not say who was asked."""
+
+
 class Routes:
     """Templates of paths: `{endpoint}` and `{variant}` stand for one segment (or a part of it), `*` for anything.
 
@@ -54,22 +58,21 @@ class Routes:
         self.templates = tuple(templates)
         self._named = named
         self._patterns = tuple(_pattern(template) for template in templates)
-        self._plain = {template: Asked() for template in templates if not _PART.search(template)}
-        self._remembered: dict[str, Asked | None] = {}
+        self.known: dict[str, Asked | None] = {each: NOBODY for each in templates if not _PART.search(each)}
+        """What `asked` says of paths that were asked for before, and of those that are templates as they are."""
+        self._room = _REMEMBERED
 
     def asked(self, path: str) -> Asked | None:
         """Who is asked by a request to this path (without its query); None: it is no prediction.
 
         A segment that cannot be a name (see `layout.name`) names nobody: the request is of the tap's own endpoint.
         """
-        plain = self._plain.get(path)
-        if plain is not None:
-            return plain
-        if path in self._remembered:
-            return self._remembered[path]
+        if path in self.known:
+            return self.known[path]
         asked = self._matched(path)
-        if len(path) <= _LONGEST and len(self._remembered) < _REMEMBERED:
-            self._remembered[path] = asked
+        if len(path) <= _LONGEST and self._room > 0:
+            self._room -= 1
+            self.known[path] = asked
         return asked
 
     def _matched(self, path: str) -> Asked | None:
@@ -93,11 +96,12 @@ def watching(paths: Paths[RequestT]) -> Callable[[RequestT, str], Asked | None]:
 
         def told(request: RequestT, _: str) -> Asked | None:
             answer = ask(request)
-            return answer if isinstance(answer, Asked) else Asked() if answer else None
+            return answer if isinstance(answer, Asked) else NOBODY if answer else None
 
         return told
     routes = Routes((paths,) if isinstance(paths, str) else paths)
-    return lambda _, path: routes.asked(path)
+    known = routes.known
+    return lambda _, path: known[path] if path in known else routes.asked(path)
 
 
 def named(text: str | None) -> str | None:

@@ -121,20 +121,22 @@ class Facts(NamedTuple):
     """Gives the value of a header by its name in lower case."""
 
 
-class Choice(NamedTuple):
+class Choice:
     """What was decided when the request came, for either end; it stands whatever is set meanwhile."""
 
-    fine: float
-    """The probability with which the request was chosen if it is answered well; 0: it was not."""
-    failed: float | None
-    """The same if its answer is an error; None: errors of this kind are not looked at."""
-    share: Share
-    share_failed: Share
-    limit: Limit | None = None
+    __slots__ = ("_share", "_share_failed", "failed", "fine", "keeps", "limit")
 
-    def __bool__(self) -> bool:
+    def __init__(
+        self, fine: float, failed: float | None, share: Share, share_failed: Share, limit: Limit | None = None
+    ) -> None:
+        self.fine = fine
+        """The probability with which the request was chosen if it is answered well; 0: it was not."""
+        self.failed = failed
+        """The same if its answer is an error; None: errors of this kind are not looked at."""
+        self.keeps = fine > 0.0 or bool(failed)
         """Whether the request may still be captured, so that its bodies must be kept."""
-        return self.fine > 0.0 or bool(self.failed)
+        self.limit = limit
+        self._share, self._share_failed = share, share_failed
 
     def settle(self, status: int | None) -> float | None:
         """The probability with which the request was chosen, now that its answer is known; it counts for the limit.
@@ -144,7 +146,7 @@ class Choice(NamedTuple):
         failed = status is not None and status >= FAILED
         probability = self.failed if failed else self.fine
         if self.limit is not None and probability is not None:
-            self.limit.count(self.share_failed if failed else self.share)
+            self.limit.count(self._share_failed if failed else self._share)
         return probability
 
 
@@ -154,7 +156,7 @@ class Sampler:
     Anyone who knows the id and the probability can repeat the decision with `chosen`.
     """
 
-    __slots__ = ("_below", "_default", "_limit", "_possible", "_rules", "_settled", "ruled", "sampling")
+    __slots__ = ("_below", "_default", "_limit", "_possible", "_rules", "_settled", "ruled", "same", "sampling")
 
     def __init__(self, sampling: Sampling | float, clock: Callable[[], float] = time.monotonic) -> None:
         self.sampling = sampling if isinstance(sampling, Sampling) else Sampling(sampling)
@@ -174,6 +176,10 @@ class Sampler:
             )
             for errors in (False, True)
         )
+        self.same: tuple[Choice, Choice] | None = None
+        """Where it is the same for every request: the choice without and with a look at errors."""
+        if self._settled and not self.ruled and self._default.rate in (0.0, 1.0):
+            self.same = (self._settled[False][1], self._settled[True][1])
 
     def may(self, join_id: str) -> bool:
         """Whether any rule might choose the request."""

@@ -227,8 +227,8 @@ class Sink:
         pair = self._pairs.get(whose) or self._begun(event)
         most = self._max_body_bytes
         data, cut = event.data[:most], cut or len(event.data) > most
-        body: bytes | Packed | None = data if pair.choice else None
-        if pair.choice and data.startswith(_GZIP):  # the agent tells no content encoding
+        body: bytes | Packed | None = data if pair.choice.keeps else None
+        if pair.choice.keeps and data.startswith(_GZIP):  # the agent tells no content encoding
             body = Packed(data, most, raw=False)
         part = Part(at, body, _content_type(side, event), cut, status)
         if self._mode == side:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from driftline.capture.bodies import Kept
+from driftline.capture.bodies import NOTHING_YET, Kept, Packed
 from driftline.capture.buffer import Exchange, complain
 from driftline.capture.client import Capture
-from driftline.capture.routes import Asked, named
+from driftline.capture.routes import NOBODY, Asked, named
 from driftline.capture.sampler import FAILED, Facts
 from driftline.errors import InputError
 
@@ -52,7 +52,7 @@ class Tapping:
         if status < FAILED and len(self._known) < _MOST_NAMES:
             self._known.add(asked)
             return asked
-        return Asked()
+        return NOBODY
 
     def metrics(self) -> bytes:
         """The counters for Prometheus, by process: of several workers behind one address each scrape meets another."""
@@ -65,7 +65,10 @@ class Tapping:
 
 
 class Tap:
-    """One prediction: begun when the request came, handed over once, when its answer has ended or broken off."""
+    """One prediction: begun when the request came, handed over once, when its answer has ended or broken off.
+
+    The time that is spent here is the request's: what can be left to the writer's thread is left to it.
+    """
 
     __slots__ = (
         "_at",
@@ -79,7 +82,9 @@ class Tap:
         "event_id",
         "keeps",
         "request",
+        "request_type",
         "response",
+        "response_type",
         "status",
     )
 
@@ -101,52 +106,92 @@ class Tap:
         self.done = False
         """Whether it was handed over, or given up."""
         self.asked = asked
+        self._inference_id = join_id = inference_id or None
         self.event_id: str | None = None
         """Made where the caller sent no id of its own."""
-        digest = None
-        self._inference_id = inference_id or None
-        join_id = inference_id
-        if not join_id:
-            join_id, digest = capture.ids.drawn()
-            self.event_id = join_id
         self.status = CLIENT_GONE
         self.answered = False
         """Whether anything of an answer came from the model."""
-        if sampler.ruled:
-            facts = Facts(asked.endpoint, asked.variant, path, attributes, header)
-            choice = capture.choose(join_id, facts, errors=tapping.errors)
+        if sampler.same is not None:
+            choice = sampler.same[tapping.errors]
+            if join_id is None:
+                self.event_id = capture.ids.new()
         else:
-            choice = sampler.uniform(join_id, tapping.errors, digest)
+            digest = None
+            if join_id is None:
+                join_id, digest = capture.ids.drawn()
+                self.event_id = join_id
+            if sampler.ruled:
+                facts = Facts(asked.endpoint, asked.variant, path, attributes, header)
+                choice = capture.choose(join_id, facts, errors=tapping.errors)
+            else:
+                choice = sampler.uniform(join_id, tapping.errors, digest)
         self._choice = choice
-        self.keeps = bool(choice.fine or choice.failed)
+        self.keeps = choice.keeps
         """Whether the bodies are needed: the request may be captured."""
-        self.request: Kept | None = None
-        self.response: Kept | None = None
+        self.request: bytes | Kept | None = None
+        """The body, where it is needed: as it is where all of it came in one piece."""
+        self.response: bytes | Kept | None = None
+        self.request_type: str | bytes | None = None
+        self.response_type: str | bytes | None = None
 
-    def asks(self, content_type: str | None, encoding: str | None) -> Kept | None:
-        """What to add the request's body to; None where it is not needed."""
+    def asks(self, content_type: str | bytes | None, encoding: str | None) -> None:
+        """The request has a body of this kind, which is to come."""
         if self.keeps:
-            self.request = Kept(self._tapping.max_body_bytes, content_type, encoding)
-        return self.request
+            self.request_type = content_type
+            self.request = NOTHING_YET if encoding is None else Kept(self._tapping.max_body_bytes, encoding)
 
-    def begin(self, status: int, content_type: str | None, encoding: str | None, variant: str | None) -> None:
+    def asks_all(self, body: bytes, content_type: str | None) -> None:
+        """The request has this body."""
+        self.asks(content_type, None)
+        self.hears(body, more=False)
+
+    def hears(self, chunk: bytes, *, more: bool) -> None:
+        """A piece of the request's body passed by; whether there is more to come."""
+        request = self.request
+        if request is NOTHING_YET and not more and type(chunk) is bytes and len(chunk) <= self._tapping.max_body_bytes:
+            self.request = chunk
+        elif request is not None:
+            self.request = kept = self._gathered(request)
+            kept.add(chunk)
+            kept.whole = kept.whole or not more
+
+    def hears_again(self) -> None:
+        """What comes of the request's body may have come before: it cannot be told what the body was."""
+        if self.request is not None:
+            self.request = kept = self._gathered(self.request)
+            kept.overran = True
+
+    def begin(self, status: int, content_type: str | bytes | None, encoding: str | None, variant: str | None) -> None:
         """The model begins to answer; `variant` is what it says of itself."""
         self.status = status
         self.answered = True
         if variant is not None and named(variant) is not None:
             self.asked = self.asked._replace(variant=named(variant))
         if self.keeps:
-            self.response = Kept(self._tapping.max_body_bytes, content_type, encoding)
+            self.response_type = content_type
+            self.response = NOTHING_YET if encoding is None else Kept(self._tapping.max_body_bytes, encoding)
 
     def saw(self, chunk: bytes) -> None:
         """A piece of the answer passed by."""
         if self.response is not None:
-            self.response.add(chunk)
+            self.response = kept = self._gathered(self.response)
+            kept.add(chunk)
 
-    def ended(self) -> None:
-        """The answer is whole."""
-        if self.response is not None:
-            self.response.whole = True
+    def saw_all(self, chunk: bytes) -> None:
+        """The last piece of the answer passed by; most of the time it is the only one."""
+        response = self.response
+        if response is NOTHING_YET and type(chunk) is bytes and len(chunk) <= self._tapping.max_body_bytes:
+            self.response = chunk
+        elif response is not None:
+            self.response = kept = self._gathered(response)
+            kept.add(chunk)
+            kept.whole = True
+
+    @property
+    def sated(self) -> bool:
+        """Whether more of the answer would change nothing."""
+        return isinstance(self.response, Kept) and self.response.overran
 
     def broke(self) -> None:
         """The application failed."""
@@ -159,9 +204,8 @@ class Tap:
             return
         self.done = True
         try:
-            status = self.status
-            if not 300 <= status < FAILED:
-                self._hand_over(status)
+            if not 300 <= self.status < FAILED:
+                self._hand_over()
         except Exception as why:  # noqa: BLE001  whatever the application sent, it is not for the tap to refuse it
             self._tapping.failed(why)
 
@@ -171,36 +215,63 @@ class Tap:
             self.done = True
             self._tapping.failed(why)
 
-    def _hand_over(self, status: int) -> None:
-        choice = self._choice
+    def _gathered(self, body: bytes | Kept) -> Kept:
+        """The body as one that more can be added to."""
+        if isinstance(body, Kept) and body is not NOTHING_YET:
+            return body
+        kept = Kept(self._tapping.max_body_bytes, None)
+        if isinstance(body, bytes):
+            kept.add(body)
+            kept.whole = True
+        return kept
+
+    def _hand_over(self) -> None:
+        status, choice = self.status, self._choice
         if choice.limit is None:
             probability = choice.failed if status >= FAILED else choice.fine
         else:
             probability = choice.settle(status)
         if probability is None:
             return
-        tapping, (endpoint, variant) = self._tapping, self.asked
-        if endpoint is not None or variant is not None:
-            endpoint, variant = tapping.known(self.asked, status)
+        capture, asked = self._tapping.capture, self.asked
+        if asked is NOBODY:
+            endpoint = variant = None
+        else:
+            endpoint, variant = self._tapping.known(asked, status)
         if not probability:
-            tapping.capture.skip(self._at, endpoint, variant)
+            capture.skip(self._at, endpoint, variant)
             return
-        request, response = self.request, self.response
-        tapping.capture.keep(
-            Exchange(
+        request: bytes | Packed | None
+        response: bytes | Packed | None
+        if isinstance(self.request, Kept):
+            request, cut = self.request.body(), self.request.truncated
+        else:
+            request, cut = self.request, False
+        if isinstance(self.response, Kept):
+            response, response_cut = self.response.body(), self.response.truncated
+        else:
+            response, response_cut = self.response, False
+        # Not by calling the class, which takes several times as long.
+        exchange = _new(
+            Exchange,
+            (
                 self._at,
                 self.event_id,
                 self._inference_id,
-                None if request is None else request.body(),
-                None if response is None else response.body(),
-                None if request is None else request.content_type,
-                None if response is None else response.content_type,
+                request,
+                response,
+                self.request_type,
+                self.response_type,
                 self._attributes,
-                request is not None and request.truncated,
-                response is not None and response.truncated,
+                cut,
+                response_cut,
                 status,
                 probability,
                 endpoint,
                 variant,
-            )
+            ),
         )
+        capture.keep(exchange)
+
+
+_new = tuple.__new__

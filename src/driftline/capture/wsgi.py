@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from driftline.capture.client import Capture
@@ -11,8 +12,6 @@ from driftline.capture.tap import CUSTOM_ATTRIBUTES, EVENT_ID, INFERENCE_ID, INV
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
-    from driftline.capture.bodies import Kept
 
 
 def _variable(header: str) -> str:
@@ -29,7 +28,7 @@ class CaptureWSGIMiddleware:
     """Captures every POST to `paths`, with its answer.
 
     The body of the request and of the answer pass through untouched and as they come; what was seen of them is captured
-    after the last byte. A request without an inference id gets an event id, returned in the header
+    with the last byte. A request without an inference id gets an event id, returned in the header
     `X-Driftline-Event-Id`: labels refer to it.
 
     Args:
@@ -75,22 +74,23 @@ class CaptureWSGIMiddleware:
             if asked is None:
                 return None
             get = environ.get
-            attributes = get(_CUSTOM_ATTRIBUTES)
-            tap = Tap(
+            inference_id, attributes = get(_INFERENCE_ID), get(_CUSTOM_ATTRIBUTES)
+            heard = _Heard(
                 self._tapping,
                 asked,
                 path,
-                _text(get(_INFERENCE_ID)),
-                () if attributes is None else (_text(attributes) or "",),
-                lambda name: _text(get(_variable(name))),
+                inference_id and _text(inference_id),
+                () if attributes is None else (_text(attributes),),
+                partial(_header, environ) if self._tapping.capture.sampler.ruled else None,
             )
-            kept = tap.asks(_text(get("CONTENT_TYPE")) or None, _text(get("HTTP_CONTENT_ENCODING")))
-            heard = _Heard(tap, start_response)
-            if kept is not None:
-                length = get("CONTENT_LENGTH")
+            heard.start_response = start_response
+            heard.gone = False
+            if heard.keeps:
+                kind, encoding, length = get("CONTENT_TYPE"), get("HTTP_CONTENT_ENCODING"), get("CONTENT_LENGTH")
+                heard.asks(_text(kind) if kind else None, encoding and _text(encoding))
                 chunked = "HTTP_TRANSFER_ENCODING" in environ
                 environ["wsgi.input"] = _Input(
-                    environ["wsgi.input"], heard, kept, int(length) if length else None if chunked else 0
+                    environ["wsgi.input"], heard, int(length) if length else None if chunked else 0
                 )
             return heard
         except Exception as why:  # noqa: BLE001  whatever the caller sent, or the function that was given as `paths`
@@ -101,14 +101,12 @@ class CaptureWSGIMiddleware:
         try:
             answer = self._app(environ, heard.start)
         except BaseException:
-            heard.broke()
+            heard.failed()
             raise
         wrapper = environ.get("wsgi.file_wrapper")
-        if type(answer) in (list, tuple):
+        if isinstance(answer, (list, tuple)) and type(answer) in (list, tuple):
             # All is there: the server gets the very object, for it may look at its length.
-            for chunk in answer:
-                heard.saw(chunk)
-            heard.ended()
+            heard.answers(answer)
         elif isinstance(wrapper, type) and isinstance(answer, wrapper):
             # The server sends a file by itself: its bytes are never seen here.
             heard.hidden()
@@ -124,84 +122,83 @@ class CaptureWSGIMiddleware:
         return [b"" if head else told]
 
 
-class _Heard:
-    """What passes between the server and the application. Only what calls either of them may raise."""
+class _Heard(Tap):
+    """A prediction as it passes between the server and the application. Only what calls either of them may raise."""
 
-    __slots__ = ("_start_response", "_tap", "gone")
+    __slots__ = ("_write", "gone", "start_response")
 
-    def __init__(self, tap: Tap, start_response: StartResponse) -> None:
-        self._tap = tap
-        self._start_response = start_response
-        self.gone = False
-        """Whether the body of the request could not be read: the caller has gone away."""
+    start_response: StartResponse
+    """The server's."""
+    gone: bool
+    """Whether the body of the request could not be read: the caller has gone away."""
 
     def start(self, status: str, headers: list[tuple[str, str]], *more: Any, **named: Any) -> Callable[[bytes], object]:
         """Stands in for the server's `start_response`."""
-        tap, given = self._tap, headers
-        if tap.event_id is not None and isinstance(headers, list):
-            headers = [*headers, (EVENT_ID, tap.event_id)]
-        write = self._start_response(status, headers, *more, **named)
+        given = headers
+        if self.event_id is not None and isinstance(headers, list):
+            headers = [*headers, (EVENT_ID, self.event_id)]
+        self._write = self.start_response(status, headers, *more, **named)
         try:
-            self._starts(status, given)
+            kind = encoding = variant = None
+            for name, value in given:
+                if (name := name.lower()) == "content-type":
+                    kind = _text(value)
+                elif name == "content-encoding":
+                    encoding = _text(value)
+                elif name == INVOKED_VARIANT:
+                    variant = _text(value)
+            self.begin(int(status.partition(" ")[0]), kind, encoding, variant)
         except Exception as why:  # noqa: BLE001  the server took it: it is not for the tap to refuse it
-            tap.fail(why)
+            self.fail(why)
+        return self.write
 
-        def heard(data: bytes) -> object:
-            done = write(data)
-            self.saw(data)
-            return done
+    def write(self, data: bytes) -> object:
+        """Stands in for the function by which old applications send pieces of the answer."""
+        done = self._write(data)
+        self.gives(data)
+        return done
 
-        return heard
-
-    def _starts(self, status: str, headers: Iterable[tuple[str, str]]) -> None:
-        kind = encoding = variant = None
-        for name, value in headers:
-            name = name.lower()
-            if name == "content-type":
-                kind = _text(value)
-            elif name == "content-encoding":
-                encoding = _text(value)
-            elif name == INVOKED_VARIANT:
-                variant = _text(value)
-        self._tap.begin(int(status.partition(" ")[0]), kind, encoding, variant)
-
-    def saw(self, chunk: bytes) -> None:
-        """A piece of the answer."""
-        tap = self._tap
-        if tap.response is None:
-            return
+    def gives(self, piece: bytes) -> None:
+        """A piece of the answer, and it is not known whether it is the last."""
         try:
-            tap.response.add(chunk)
-            if tap.response.overran:
-                tap.finish()
+            self.saw(piece)
+            if self.sated:
+                self.finish()
         except Exception as why:  # noqa: BLE001  what is no piece of a body is the server's to refuse
-            tap.fail(why)
+            self.fail(why)
+
+    def answers(self, pieces: Sequence[bytes]) -> None:
+        """All pieces of the answer that were not written before."""
+        if self.response is not None:
+            try:
+                for piece in pieces[:-1]:
+                    self.saw(piece)
+                self.saw_all(pieces[-1] if pieces else b"")
+            except Exception as why:  # noqa: BLE001  as above
+                self.fail(why)
+        if not self.answered:
+            self.broke()
+        self.finish()
 
     def hidden(self) -> None:
         """The answer is not seen here."""
-        self._tap.response = None
-        self._tap.finish()
+        self.response = None
+        self.finish()
 
     def ended(self) -> None:
         """The answer is whole."""
-        self._tap.ended()
-        if not self._tap.answered:
-            self._tap.broke()
-        self._tap.finish()
+        self.answers(())
 
-    def broke(self) -> None:
+    def failed(self) -> None:
         """The application failed, or the caller did while its body was read."""
         if not self.gone:
-            self._tap.broke()
-        self._tap.finish()
+            self.broke()
+        self.finish()
 
-    def left(self) -> None:
-        """Nobody asks for more of the answer."""
-        self._tap.finish()
 
-    def fail(self, why: Exception) -> None:
-        """Give up."""
-        self._tap.fail(why)
+def _header(environ: WSGIEnvironment, name: str) -> str | None:
+    value = environ.get(_variable(name))
+    return None if value is None else _text(value)
 
 
 class _Answer:
@@ -227,9 +224,9 @@ class _Answer:
             self._heard.ended()
             raise
         except BaseException:
-            self._heard.broke()
+            self._heard.failed()
             raise
-        self._heard.saw(piece)
+        self._heard.gives(piece)
         return piece
 
     def close(self) -> None:
@@ -239,7 +236,7 @@ class _Answer:
             if close is not None:
                 close()
         finally:
-            self._heard.left()
+            self._heard.finish()
 
 
 class _Sized(_Answer):
@@ -254,15 +251,15 @@ class _Sized(_Answer):
 class _Input:
     """The body of a request, as the application reads it."""
 
-    __slots__ = ("_heard", "_kept", "_left", "_stream")
+    __slots__ = ("_heard", "_left", "_stream")
 
-    def __init__(self, stream: Any, heard: _Heard, kept: Kept, length: int | None) -> None:
+    def __init__(self, stream: Any, heard: _Heard, length: int | None) -> None:
         self._stream = stream
         self._heard = heard
-        self._kept = kept
         self._left = length
         """Bytes to come; None where only the end tells."""
-        kept.whole = length == 0
+        if length == 0:
+            heard.hears(b"", more=False)
 
     def read(self, *size: int) -> bytes:
         """Read, as `wsgi.input` has it."""
@@ -299,7 +296,7 @@ class _Input:
         if name in ("readinto", "readinto1"):
             return lambda buffer: self._into(found, buffer)
         if name == "seek":
-            self._kept.overran = True  # what is read now may have been read before
+            self._heard.hears_again()
         return found
 
     def _read1(self, *size: int) -> bytes:
@@ -321,25 +318,23 @@ class _Input:
             raise
 
     def _saw(self, data: bytes, *, ended: bool = False) -> None:
-        kept = self._kept
         try:
-            kept.add(data)
             if self._left is not None:
                 self._left -= len(data)
                 ended = self._left <= 0
-            kept.whole = kept.whole or ended
+            self._heard.hears(data, more=not ended)
         except Exception as why:  # noqa: BLE001  what the server gives is for the application to refuse
             self._heard.fail(why)
 
 
 def _path(environ: WSGIEnvironment) -> str:
-    return _text(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")) or ""
+    return _text(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
 
 
-def _text(value: str | None) -> str | None:
+def _text(value: str) -> str:
     """What the server read as Latin-1, as WSGI wants it, read as UTF-8 where it is."""
-    if value is None or value.isascii():
-        return value and value.strip()
+    if value.isascii():
+        return value.strip()
     try:
         return value.encode("latin-1").decode().strip()
     except UnicodeError:

@@ -9,7 +9,7 @@ from driftline.capture.bodies import Kept, Packed
 
 
 def kept(*chunks: bytes | bytearray | memoryview, most: int = 100, encoding: str | None = None) -> Kept:
-    made = Kept(most, "text/csv", encoding)
+    made = Kept(most, encoding)
     for chunk in chunks:
         made.add(chunk)
     made.whole = True
@@ -35,7 +35,7 @@ def test_the_beginning_is_kept(chunks: tuple[bytes | bytearray | memoryview, ...
 
 
 def test_a_body_without_its_end_is_cut() -> None:
-    made = Kept(10, None, None)
+    made = Kept(10, None)
     made.add(b"ab")
     assert made.truncated
 

@@ -141,3 +141,26 @@ def test_a_sampling_is_a_value() -> None:
         "rules": [{"rate": 1.0, "errors": True}, {"rate": 0.5, "header": "x-tenant=acme"}],
         "most_per_second": 100,
     }
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("errors", [True, False])
+def test_a_choice_that_is_the_same_for_all_is_the_one_that_each_would_get(rate: float, errors: bool) -> None:
+    sampler = Sampler(rate)
+    if rate == 0.5:
+        assert sampler.same is None
+        return
+    assert sampler.same is not None
+    same = sampler.same[errors]
+    for each in IDS[:100]:
+        choice = sampler.choose(each, errors=errors)
+        assert (choice.fine, choice.failed, choice.keeps) == (same.fine, same.failed, same.keeps) == (
+            rate, rate if errors else None, rate > 0,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(1.0, [Rule(0.0, path="/v1")]), Sampling(1.0, most_per_second=1e6)], ids=["rules", "a limit"]
+)
+def test_with_rules_or_a_limit_no_choice_is_the_same_for_all(sampling: Sampling) -> None:
+    assert Sampler(sampling).same is None

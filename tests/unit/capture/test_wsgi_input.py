@@ -103,3 +103,17 @@ def test_a_caller_that_left_while_its_body_was_read_is_noted(capture: Capture, r
         CaptureWSGIMiddleware(app, capture)({**POST, "wsgi.input": Gone()}, lambda *_: print)
     assert capture.close()
     assert [record.status for record in read_back()] == [499]
+
+
+def test_what_comes_after_the_length_that_was_told_is_kept(capture: Capture, read_back: ReadBack) -> None:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        read = environ["wsgi.input"].read
+        assert (read(3), read()) == (b"1,2", b",3")
+        start_response("200 OK", [])
+        return [b"0"]
+
+    list(CaptureWSGIMiddleware(app, capture)({**POST, "wsgi.input": io.BytesIO(b"1,2,3")}, lambda *_: len))
+    assert capture.close()
+    (record,) = read_back()
+    assert record.input is not None
+    assert (record.input.body, record.input.truncated) == (b"1,2,3", False)

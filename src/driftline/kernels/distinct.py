@@ -36,6 +36,9 @@ def registers_of(hashes: Hashes) -> Registers:
 
 def observe(registers: Registers, hashes: Hashes) -> None:
     """Take in values with these hashes; after the first few rows, most of them cannot raise any register."""
+    least = int(registers.min())
+    if least:  # what cannot raise even the least of them is most of what comes
+        hashes = hashes.take(np.flatnonzero(hashes << np.uint64(LOG_SIZE) <= _HIGHEST[least] << np.uint64(LOG_SIZE)))
     places = (hashes >> np.uint64(_BITS)).view(np.int64)
     raising = np.flatnonzero(hashes <= (_HIGHEST.take(registers) + _STARTS).take(places))
     few, at = hashes[raising], places[raising]

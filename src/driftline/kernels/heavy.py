@@ -37,7 +37,6 @@ TOGETHER: Final = 1 << 16
 Words: TypeAlias = npt.NDArray[np.uint64]
 """Keys: two little-endian words of the text, and the lower bits of the hash; shape (3, n)."""
 
-_BLOCK: Final = 1 << 14  # hashes that stay in the cache
 _MANY_TOGETHER: Final = 1 << 11  # texts with their counts that are taken in at once
 _FEW_DIGITS: Final = 4  # of counts that are taken in digit by digit
 _GROUP: Final = 15  # words whose bits are added in four planes
@@ -62,14 +61,17 @@ def sketch(table: Ints) -> Ints:
 
 def words_of(data: Bytes, offsets: Ints, hashes: Keys) -> Words:
     """The keys of the texts `data[offsets[i]:offsets[i + 1]]`, which have these hashes."""
-    return np.vstack([prefixes(data, offsets), hashes & np.uint64(0xFFFFFFFF)])
+    words = np.empty((3, len(hashes)), np.uint64)
+    prefixes(data, offsets, words[:2])
+    np.bitwise_and(hashes, np.uint64(0xFFFFFFFF), out=words[2])
+    return words
 
 
 def places(hashes: Keys) -> tuple[Ints, Ints]:
     """Where texts of these hashes go (only the lower 32 bits matter): buckets (ROWS, n), counters (DEPTH, n)."""
     buckets, counters = np.empty((ROWS, len(hashes)), np.int64), np.empty((DEPTH, len(hashes)), np.int64)
-    for start in range(0, len(hashes), _BLOCK):
-        own = slice(start, start + _BLOCK)
+    for start in range(0, len(hashes), TOGETHER):
+        own = slice(start, start + TOGETHER)
         spread = mixed((hashes[own] & np.uint64(0xFFFFFFFF)) + np.uint64(BASE))
         for row in range(ROWS):
             buckets[row, own] = (spread >> np.uint64(57 - 7 * row)) & np.uint64(BUCKETS - 1)

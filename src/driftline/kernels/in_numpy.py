@@ -27,8 +27,9 @@ from driftline.kernels.reference import (
 Buffer: TypeAlias = object
 """Anything with Python's buffer protocol."""
 
-_MOST: Final = 1 << 17  # numbers that are sorted at once
+_MOST: Final = 1 << 18  # numbers that are sorted at once
 _SPAN: Final = 1 << 16  # buckets of a batch, from its least to its greatest, that are counted without sorting
+_HASHED: Final = 1 << 16  # keys that are hashed at once: threads contend for the interpreter at every call
 _PENDING: Final = 16  # times the limit: buckets that wait until they are put together
 
 
@@ -72,7 +73,7 @@ class InNumPy:
         for start in range(offset, offset + length, _MOST):
             block = valid(sort, numbers, validity, start, min(_MOST, offset + length - start))
             if self._shift:
-                self._take_in_unsorted(block.astype(np.float64))
+                self._take_in_unsorted(block.astype(np.float64, copy=False))
             else:
                 self._take_in(_ascending(block))
 
@@ -118,16 +119,19 @@ class InNumPy:
 
     def _take_in_unsorted(self, values: Floats) -> None:
         """Take in numbers in any order, where buckets are wider than a value."""
-        size = np.abs(values)
-        if not (len(values) and size.min() > 0.0 and size.max() < np.inf):  # NaN is neither
+        if len(values) == 0:
+            return
+        least, greatest = float(values.min()), float(values.max())  # NaN where there is one
+        if not -np.inf < least <= greatest < np.inf or (least <= 0.0 <= greatest and (values == 0.0).any()):
+            size = np.abs(values)
             self._zeros += int(np.count_nonzero(size == 0.0))
             self._nans += int(np.count_nonzero(np.isnan(values)))
             self._positive += int(np.count_nonzero(values == np.inf))
             self._negative += int(np.count_nonzero(values == -np.inf))
             values = values[(size > 0.0) & (size < np.inf)]
-        if len(values) == 0:
-            return
-        least, greatest = float(values.min()), float(values.max())
+            if len(values) == 0:
+                return
+            least, greatest = float(values.min()), float(values.max())
         self._met(len(values), least, greatest)
         self._add_up(values)
         none = values[:0]
@@ -139,8 +143,8 @@ class InNumPy:
 
     def _count(self, keys: Keys) -> None:
         """Take in keys of one sign, in any order: those of the other sign are far away."""
-        for start in range(0, len(keys), SIZE):
-            observe(self._registers, hash_keys(keys[start : start + SIZE]))
+        for start in range(0, len(keys), _HASHED):
+            observe(self._registers, hash_keys(keys[start : start + _HASHED]))
         buckets = keys >> np.uint64(self._shift)
         least = buckets.min()
         if int(buckets.max() - least) < _SPAN:
@@ -184,8 +188,8 @@ class InNumPy:
         fresh = keys[1:] != keys[:-1]
         if 2 * np.count_nonzero(fresh) < len(keys):
             keys = keys[np.append(True, fresh)]
-        for start in range(0, len(keys), SIZE):
-            observe(self._registers, hash_keys(keys[start : start + SIZE]))
+        for start in range(0, len(keys), _HASHED):
+            observe(self._registers, hash_keys(keys[start : start + _HASHED]))
 
     def _together(self) -> Buckets:
         """The buckets of all parts, which become one part."""

@@ -15,7 +15,7 @@ from driftline.kernels.reference import BASE, Ints, Keys, mixed
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
-_TOGETHER: Final = 1 << 14  # texts that are hashed at once
+_TOGETHER: Final = 1 << 16  # texts that are hashed at once
 _SHORT: Final = 16  # words of a text that is hashed beside others, word by word
 _MASKS: Final = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # the first n bytes of a word
 
@@ -38,17 +38,14 @@ def hash_strings(data: Bytes, offsets: Ints) -> Keys:
     return mixed(hashes)
 
 
-def prefixes(data: Bytes, offsets: Ints) -> npt.NDArray[np.uint64]:
-    """The first two little-endian words of each text, filled with zeros; shape (2, n)."""
-    found = np.empty((2, len(offsets) - 1), np.uint64)
+def prefixes(data: Bytes, offsets: Ints, found: npt.NDArray[np.uint64]) -> None:
+    """Put the first little-endian words of each text, filled with zeros, into `found`, of shape (words, n)."""
     for start in range(0, found.shape[1], _TOGETHER):
         at = offsets[start : start + _TOGETHER + 1]
         own, begins, lengths = data[at[0] : at[-1]], at[:-1] - at[0], np.diff(at)
         anywhere = _words(np.append(own, np.zeros(8, np.uint8)))
         for place, words in enumerate(found[:, start : start + _TOGETHER]):
-            words[:] = anywhere[np.minimum(begins + 8 * place, len(own))]
-            words &= _MASKS[np.clip(lengths - 8 * place, 0, 8)]
-    return found
+            words[:] = _word(anywhere, np.minimum(begins + 8 * place, len(own)), np.maximum(lengths - 8 * place, 0))
 
 
 def _polynomials(data: Bytes, begins: Ints, lengths: Ints) -> Keys:
@@ -59,15 +56,25 @@ def _polynomials(data: Bytes, begins: Ints, lengths: Ints) -> Keys:
         rest = lengths - 8 * place
         least = int(rest.min())
         rows: Ints | slice = np.flatnonzero(rest > 0) if least <= 0 else slice(None)
-        words = anywhere[begins[rows] + 8 * place]
-        if least < 8:
-            words &= _MASKS[np.minimum(rest[rows], 8)]
+        words = _word(anywhere, begins[rows] + 8 * place, rest[rows])
         found[rows] += mixed(words ^ np.uint64(BASE)) * powers[place]
     for row in np.flatnonzero(lengths > 8 * _SHORT).tolist():
         text = data[begins[row] : begins[row] + lengths[row]]
         words = np.append(text, np.zeros(-len(text) % 8, np.uint8)).view("<u8")
         found[row] = np.sum(mixed(words ^ np.uint64(BASE)) * _powers(len(words)))
     return found
+
+
+def _word(anywhere: Keys, at: Ints, rest: Ints) -> Keys:
+    """The words at these places in ascending order, filled with zeros where less than eight bytes of a text are left."""
+    least, step = int(rest.min()), int(at[-1] - at[0]) // max(1, len(at) - 1)
+    if (
+        step and least == int(rest.max()) and (np.diff(at) == step).all()
+    ):  # texts of one length: no need to look each up
+        words = anywhere[at[0] : at[-1] + 1 : step]
+        return words if least >= 8 else words & _MASKS[least]
+    words = anywhere[at]
+    return words if least >= 8 else words & _MASKS[np.minimum(rest, 8)]
 
 
 def _words(data: Bytes) -> Keys:

@@ -319,7 +319,7 @@ class _Many:
 
     def _take_in(self) -> None:
         if self.waiting:
-            heavy.take_in(self.table, np.hstack(self.waiting))
+            heavy.take_in(self.table, self.waiting[0] if len(self.waiting) == 1 else np.hstack(self.waiting))
             self.waiting.clear()
 
     def state(self) -> tuple[CountsState, FrequentState]:

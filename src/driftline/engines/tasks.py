@@ -29,7 +29,7 @@ from driftline.states.state import AnySummary, Plan
 
 _SLICE: Final = 1 << 15
 """Rows of one batch: few enough that a column of them stays in a core's own cache."""
-_SLICE_IN_NUMPY: Final = 1 << 18
+_SLICE_IN_NUMPY: Final = 1 << 17
 """Rows of one batch without the compiled kernel, where each costs hundreds of calls."""
 ROWS: Final = 1 << 20
 """Rows of one task; a larger row group is still one task."""

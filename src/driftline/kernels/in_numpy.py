@@ -27,7 +27,7 @@ from driftline.kernels.reference import (
 Buffer: TypeAlias = object
 """Anything with Python's buffer protocol."""
 
-_MOST: Final = 1 << 18  # numbers that are sorted at once
+_MOST: Final = 1 << 17  # numbers that are sorted at once
 _SPAN: Final = 1 << 16  # buckets of a batch, from its least to its greatest, that are counted without sorting
 _HASHED: Final = 1 << 16  # keys that are hashed at once: threads contend for the interpreter at every call
 _PENDING: Final = 16  # times the limit: buckets that wait until they are put together

@@ -66,7 +66,7 @@ def _polynomials(data: Bytes, begins: Ints, lengths: Ints) -> Keys:
 
 
 def _word(anywhere: Keys, at: Ints, rest: Ints) -> Keys:
-    """The words at these places in ascending order, filled with zeros where less than eight bytes of a text are left."""
+    """The words at these places in ascending order, filled with zeros where less than eight bytes are left."""
     least, step = int(rest.min()), int(at[-1] - at[0]) // max(1, len(at) - 1)
     if (
         step and least == int(rest.max()) and (np.diff(at) == step).all()

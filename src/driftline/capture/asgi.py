@@ -223,7 +223,7 @@ class _Heard(Tap):
             if (name := name.lower()) not in _TOLD_BY_MODELS:
                 continue
             if name == b"content-type":
-                kind = value
+                kind = bytes(value)
             elif name == _INVOKED_VARIANT:
                 variant = text_of(value)
             else:

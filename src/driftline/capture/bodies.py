@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from functools import lru_cache
 from typing import Final
 
 _UNPACKED_HERE = frozenset({"gzip", "x-gzip", "deflate"})
@@ -56,12 +55,6 @@ class Kept:
 
 NOTHING_YET: Final = Kept(0, None)
 """A body of which nothing has come. One for all: what comes goes into a `Kept` of its own."""
-
-
-@lru_cache(maxsize=256)
-def type_of(value: bytes) -> str:
-    """The same as `text_of`, for values of which there are few."""
-    return text_of(value)
 
 
 def text_of(value: bytes | bytearray) -> str:

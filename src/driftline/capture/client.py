@@ -80,9 +80,10 @@ class Capture:
         config: Config | None = None,
     ) -> None:
         # What the writer's thread needs is slow to import; a program that only names this class does not pay for it.
+        from driftline.capture.destination import Destination
         from driftline.capture.formats import usable
         from driftline.capture.record import ContentTypes
-        from driftline.capture.writer import Destination, Writer
+        from driftline.capture.writer import Writer
         from driftline.objects.places import store_at
 
         captured_prefix(endpoint, variant)  # refuses what is not a name

@@ -20,7 +20,7 @@ from driftline.errors import Conflict, DriftlineError, Unavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from driftline.capture.writer import Destination
+    from driftline.capture.destination import Destination
 
 DAMAGED = "spool damaged"
 _POLL_S = 0.1

@@ -10,30 +10,25 @@ from queue import Empty
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from driftline.capture import state
 from driftline.capture.buffer import Buffer, Exchange, Order, complain
 from driftline.capture.cells import Cells
-from driftline.capture.folder import WriterFolder, is_held, writer_folders
+from driftline.capture.destination import Destination
+from driftline.capture.folder import WriterFolder
 from driftline.capture.given import NOTHING
 from driftline.capture.ids import new_id
 from driftline.capture.layout import captured_key
-from driftline.capture.lines import line_of, record_of
+from driftline.capture.lines import PlainLines, line_of, record_of
 from driftline.capture.outbox import Outbox
-from driftline.capture.record import ContentTypes, Record
+from driftline.capture.record import Record
 from driftline.capture.segments import Head, Segment, is_full
-from driftline.capture.spool import Room, Spool, located, spool_folder
+from driftline.capture.spool import Room, Spool
 from driftline.capture.tallies import Place
 from driftline.capture.upload import Uploader
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
-    from driftline.capture.in_force import InForce
-    from driftline.capture.watch import Watch
-    from driftline.objects.store import ObjectStore
 
 POLICY_FAILED = "privacy policy failed"
 NOT_ENCODABLE = "cannot be written as JSON"
@@ -41,7 +36,7 @@ DISK_FULL = "disk full"
 SPOOL_FAILED = "spool cannot be written"
 FAILED = "writer failed"
 _POLL_S = 0.1
-_SLICE = 4  # records between two chances for other threads: encoding in one go would hold the GIL for milliseconds
+_SLICE = 16  # records between two chances for other threads: some tens of microseconds, for which others wait
 _PAUSE_S = 50e-6  # which the system makes twice as long
 _BACKLOG = 2000  # with so many records to write the writer hurries
 _SAVE_BYTES = 256 << 10
@@ -49,40 +44,6 @@ _OPEN_SEGMENTS = 2  # a clock that goes back and forth over a full hour must not
 _IDLE_S = 5.0  # a segment of an hour that is over is closed when nothing came for so long
 _NOTE_S = 0.25
 _SPOOL_S = 30.0
-
-
-class Destination(Struct, frozen=True):
-    """Where the records go, how they are encoded, and when a segment is closed."""
-
-    store: ObjectStore
-    endpoint: str
-    """The capture's own endpoint: the spool has its name."""
-    in_force: InForce
-    content_types: ContentTypes
-    roll_after_s: float
-    max_file_bytes: int
-    """A segment is closed when it has grown to this; twice as much may wait in memory where there is no spool."""
-    spool: Spool | None = None
-    """None: what waits for the store, waits in memory."""
-    format: str = "jsonl"
-    """Name of the format of the objects."""
-    watch: Watch | None = None
-    """Of the file that declares the capture."""
-
-    def spool_folder(self) -> Path | None:
-        """Where the writers of this endpoint and store spool; None where there is no such place."""
-        if self.spool is None:
-            return None
-        try:
-            return spool_folder(self.spool, self.endpoint, located(self.store))
-        except RuntimeError as why:
-            complain("there is no folder for the spool: %s", why)
-            return None
-
-    def left(self) -> bool:
-        """Whether a dead process has left something in the spool."""
-        folder = self.spool_folder()
-        return folder is not None and not all(map(is_held, writer_folders(folder)))
 
 
 class Writer:
@@ -96,6 +57,7 @@ class Writer:
         self.outbox = Outbox(self.id, buffer.tallies, destination.in_force)
         self.room = Room(destination.spool or Spool(), self._spool) if self._spool else None
         self.uploader = Uploader(destination, self.outbox, self._spool)
+        self._plain = PlainLines(destination.content_types)
         self._batch: deque[Exchange] = deque()
         self._open: dict[Place, Segment] = {}
         self._touched: set[Segment] = set()
@@ -216,15 +178,9 @@ class Writer:
             if self._buffer.tallies.lost(place, 1, DISK_FULL):
                 complain("the disk of the spool is full: capture pauses, and counts what it drops")
             return 0
-        whole = record_of(exchange, self._to.content_types)
-        if whole.input is None and whole.output is None and whole.status is None:
-            if self._buffer.tallies.lost(place, 1, NOTHING):
-                complain("a request was not captured: %s", NOTHING)
+        line = self._line(place, exchange)
+        if line is None:
             return 0
-        record = self._protected(whole, place)
-        if record is None:
-            return 0
-        line = line_of(record)
         segment = self._open.get(place) or self._begin(place, exchange.at, now_s)
         segment.add(line, now_s)
         self._touched.add(segment)
@@ -233,6 +189,18 @@ class Writer:
             if self._open.get(place) is segment:
                 self._close(segment)
         return len(line)
+
+    def _line(self, place: Place, exchange: Exchange) -> bytes | None:
+        """The exchange as it is stored; None where nothing of it may be, which is counted."""
+        if self._to.in_force.policy is None and (line := self._plain.line(exchange)) is not None:
+            return line
+        whole = record_of(exchange, self._to.content_types)
+        if whole.input is None and whole.output is None and whole.status is None:
+            if self._buffer.tallies.lost(place, 1, NOTHING):
+                complain("a request was not captured: %s", NOTHING)
+            return None
+        record = self._protected(whole, place)
+        return None if record is None else line_of(record)
 
     def _protected(self, record: Record, place: Place) -> Record | None:
         """The record as the policy lets it be stored; None where nothing of it may be, which is counted."""

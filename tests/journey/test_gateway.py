@@ -357,6 +357,24 @@ def test_of_an_answer_that_never_ends_the_beginning_is_captured(upstream: Upstre
         assert b64decode(record.output.data).startswith(b"first\nmore\n")
 
 
+def test_an_answer_that_never_ends_is_captured_once_it_is_long_enough(upstream: Upstream, tmp_path: Path) -> None:
+    with running(upstream.url, tmp_path, "--paths", "/endless", "--max-body-bytes", "20") as gateway:
+        with connected(gateway.url) as connection:
+            connection.sendall(post("/endless", b"1"))
+            upstream.go_on.set()
+            counted = b'driftline_capture_sampled_total{endpoint="flights",variant="AllTraffic"} 1'
+            deadline = time.monotonic() + 10
+            while counted not in gateway.operator("/-/metrics"):
+                assert time.monotonic() < deadline, gateway.operator("/-/metrics")
+                time.sleep(0.05)
+            _until(connection, b"more\n")  # it goes on
+        assert gateway.stop() == 0
+        (record,) = gateway.records()
+    assert record.output is not None
+    assert record.output.truncated
+    assert b64decode(record.output.data) == b"first\nmore\nmore\nmore"[:20]
+
+
 def test_an_answer_that_breaks_off_breaks_off_for_the_caller(upstream: Upstream, tmp_path: Path) -> None:
     with running(upstream.url, tmp_path, "--paths", "/broken") as gateway:
         answer = ask(gateway.url, post("/broken", b"1"))

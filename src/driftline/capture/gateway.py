@@ -242,6 +242,8 @@ class Gateway:
             async for chunk in answer.content.iter_any():
                 if tap is not None:
                     tap.saw(chunk)
+                    if tap.sated:  # the answer may have no end
+                        tap.finish()
                 await _write(out, chunk)
         except _GoneError:
             self.failures["client_gone"] += 1

@@ -3,7 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("numpy", "pyarrow", "duckdb", "sqlalchemy", "httpx", "scipy", "pandas", "starlette", "logging", "asyncio")
+HEAVY = (
+    "numpy", "pyarrow", "duckdb", "sqlalchemy", "httpx", "scipy", "pandas", "starlette", "logging", "asyncio", "boto3",
+    "msgspec", "obstore", "aiohttp", "yaml", "click", "rich", "ssl", "multiprocessing", "dataclasses", "inspect",
+)  # fmt: skip
 
 
 def test_capture_is_light() -> None:

@@ -35,14 +35,16 @@ NOT_ENCODABLE = "cannot be written as JSON"
 DISK_FULL = "disk full"
 SPOOL_FAILED = "spool cannot be written"
 FAILED = "writer failed"
-_POLL_S = 0.1
-_SLICE = 16  # records between two chances for other threads: some tens of microseconds, for which others wait
-_PAUSE_S = 50e-6  # which the system makes twice as long
+_POLL_S = 0.03
+_STEPS = 16  # a batch is written in about so many steps; who serves a request meanwhile may have to wait for one
+_LEAST, _MOST = 4, 64  # records of a step: with fewer the change of threads costs the most, more take a millisecond
+_PAUSE_S = 0.001  # between two steps; with _POLL_S, what was captured is in the spool after a tenth of a second
 _BACKLOG = 2000  # with so many records to write the writer hurries
 _SAVE_BYTES = 256 << 10
 _OPEN_SEGMENTS = 2  # a clock that goes back and forth over a full hour must not close a segment with every record
 _IDLE_S = 5.0  # a segment of an hour that is over is closed when nothing came for so long
 _NOTE_S = 0.25
+_STUMBLE_S = 0.1
 _SPOOL_S = 30.0
 
 
@@ -138,7 +140,7 @@ class Writer:
         self.outbox.failures += 1
         self.outbox.troubled(f"{type(why).__name__}: {why}")
         complain("the writer of the capture failed, and goes on: %s", why, trace=True)
-        time.sleep(_POLL_S)
+        time.sleep(_STUMBLE_S)
 
     def _pass_on(self, order: Order) -> None:
         for segment in list(self._open.values()):
@@ -152,6 +154,7 @@ class Writer:
     def _drain(self, *, hurried: bool) -> None:
         self._batch.extend(self._buffer.take())
         unsaved = number = 0
+        step = min(max(_LEAST, len(self._batch) // _STEPS), _MOST)
         while self._batch:
             exchange = self._batch.popleft()
             place = self._buffer.place(exchange)
@@ -167,8 +170,7 @@ class Writer:
             if unsaved >= _SAVE_BYTES:
                 self._save()
                 unsaved = 0
-            if number % _SLICE == 0:
-                # From a pause of no length this thread would be back before a request that waits has woken up.
+            if number % step == 0:
                 time.sleep(0 if hurried or len(self._batch) > _BACKLOG else _PAUSE_S)
         self._save()
 

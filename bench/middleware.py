@@ -2,9 +2,11 @@
 
     python bench/middleware.py [--quick] [--repeats N]
 
-First each tap is called as a server would call it, 5,000 requests a second in bursts of 10, and beside each call the
-same application without the tap: what is told is the difference. Then FastAPI under uvicorn is asked by wrk, with and
-without the middleware in turns; the service has one core, wrk the other. That needs wrk (`apt-get install wrk`).
+First each tap is called as a server would call it, 5,000 times a second, one by one, and beside each call the same
+application without the tap: what is told is the difference. Then FastAPI under uvicorn is asked by wrk, a second long
+with and a second long without capture in turns; the service has one core, wrk the other. Both are the same process,
+asked for another path: processes with the same program are further apart than what is measured. That needs wrk
+(`apt-get install wrk`).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from measure import ROOT, Record, keep, values
+from measure import ROOT, Record, keep
 from options import options
 from peers.run import environment
 
@@ -37,27 +39,49 @@ REQUEST = (
     b"20.2633,-14.7036,-2.44412,-4.9807,295,482,911,208,cat16,cat44"
 )
 RESPONSE = b"0.49080954862320386"
-CALLERS = {"one caller": 1, "8 callers, its core full": 8}
+SCENES = {
+    "a small network, one caller": ("score", 1, 0),
+    "a sum, 2,000/s": ("invocations", 16, 8),
+    "a sum, 8 callers, its core full": ("invocations", 8, 0),
+}
+"""What the service does, how many callers there are, and for how many milliseconds each of them waits on average before
+it asks again."""
 SERVICE = """
 from fastapi import FastAPI, Request, Response
+from driftline.capture import Capture, CaptureMiddleware
+from math import tanh
+from operator import mul
+from random import Random
 import os
 
 app = FastAPI()
+chance = Random(1)
+network = [[[chance.gauss(0, 0.3) for _ in range(n)] for _ in range(m)] for n, m in ((14, 100), (100, 100), (100, 1))]
 
+@app.post("/free/invocations")
 @app.post("/invocations")
-async def predict(request: Request) -> Response:
+async def add(request: Request) -> Response:
     values = (await request.body()).split(b",")
     return Response(str(sum(map(float, values[:14]))), media_type="text/csv")
 
-if os.environ["STORE"]:
-    from driftline.capture import Capture, CaptureMiddleware
-    capture = Capture("bench", os.environ["STORE"], sampling=float(os.environ["SAMPLING"]))
-    app.add_middleware(CaptureMiddleware, capture=capture)
+@app.post("/free/score")
+@app.post("/score")
+async def think(request: Request) -> Response:
+    values = [float(value) for value in (await request.body()).split(b",")[:14]]
+    for layer in network:
+        values = [tanh(sum(map(mul, weights, values))) for weights in layer]
+    return Response(str(values[0]), media_type="text/csv")
+
+app.add_middleware(CaptureMiddleware, Capture("bench", os.environ["STORE"], sampling=float(os.environ["SAMPLING"])))
 """
 WRK = """
 wrk.method = "POST"
 wrk.body = "{body}"
 wrk.headers["Content-Type"] = "text/csv"
+math.randomseed(os.time())
+if {waits} > 0 then
+  function delay() return math.floor(0.5 - {waits} * math.log(1 - math.random())) end
+end
 """
 Call = Callable[[int], object]
 
@@ -155,13 +179,12 @@ TAPS = {"ASGI middleware": asgi, "WSGI middleware": wsgi, "`@captured`": decorat
 
 
 def paced(bare: Call, tapped: Call, seconds: float) -> tuple[list[float], list[float]]:
-    """Seconds that each call took, both at 5,000 a second in bursts of 10; the order within a pair changes."""
+    """Seconds that each call took, both at 5,000 a second; the order within a pair changes."""
     taken: dict[Call, list[float]] = {bare: [], tapped: []}
     clock = time.perf_counter
     begin = clock()
     for number in range(int(RATE * seconds)):
-        if number % 10 == 0:
-            time.sleep(max(0.0, begin + number / RATE - clock()))
+        time.sleep(max(0.0, begin + number / RATE - clock()))
         for call in (bare, tapped) if number % 2 else (tapped, bare):
             start = clock()
             call(number)
@@ -217,11 +240,10 @@ def service(folder: Path, store: str, sampling: float, python: Path, core: int) 
         process.wait(20)
 
 
-def asked(port: int, connections: int, seconds: int, folder: Path, core: int) -> Record:
-    """What wrk found: requests per second, and milliseconds."""
-    (folder / "post.lua").write_text(WRK.format(body=REQUEST.decode()))
-    url = f"http://127.0.0.1:{port}/invocations"
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(folder / "post.lua"), url]
+def asked(url: str, callers: int, waits_ms: int, folder: Path, core: int) -> Record:
+    """What wrk found in a second: requests per second, and milliseconds."""
+    (folder / "post.lua").write_text(WRK.format(body=REQUEST.decode(), waits=waits_ms))
+    command = ["wrk", "-t1", f"-c{callers}", "-d1s", "--latency", "-s", str(folder / "post.lua"), url]
     said = subprocess.run(
         command, capture_output=True, text=True, check=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})
     ).stdout
@@ -233,50 +255,52 @@ def asked(port: int, connections: int, seconds: int, folder: Path, core: int) ->
     return {"per_s": float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]), **found}
 
 
-def behind_fastapi(repeats: int, seconds: int) -> list[Record]:
-    """With and without the middleware in turns, all services up all the time."""
+def behind_fastapi(repeats: int) -> list[Record]:
+    """With and without capture in turns, both services up all the time."""
     python = ROOT / environment("fastapi")
     cores = sorted(os.sched_getaffinity(0))
     records: list[Record] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         with (
-            service(folder, "", 0.0, python, cores[0]) as bare,
             service(folder, f"{place}/fifth", 0.2, python, cores[0]) as fifth,
             service(folder, f"{place}/all", 1.0, python, cores[0]) as every,
         ):
-            ways = [("without", bare), ("20% captured", fifth), ("100% captured", every)]
-            for port in (bare, fifth, every):
-                asked(port, 1, 1, folder, cores[-1])
-            for repeat, (task, connections) in product(range(repeats), CALLERS.items()):
-                for name, port in ways if repeat % 2 == 0 else reversed(ways):
-                    told = asked(port, connections, seconds, folder, cores[-1])
-                    records.append({"task": task, "contender": name, "repeat": repeat, **told})
-                    print(json.dumps(records[-1]), flush=True)
-    for task, (name, _) in product(CALLERS, ways[1:]):
-        told = [f"{what} x {median_ratio(records, task, name, what):.3f}" for what in ("ms_p50", "ms_p99")]
+            for repeat, (task, (path, *how)) in product(range(-1, repeats), SCENES.items()):
+                for name, port in (("20% captured", fifth), ("100% captured", every)):
+                    told = {}
+                    for where in ("free/", "") if repeat % 2 == 0 else ("", "free/"):
+                        told[where] = asked(f"http://127.0.0.1:{port}/{where}{path}", *how, folder, cores[-1])
+                    without = {f"{what}_without": value for what, value in told["free/"].items()}
+                    if repeat >= 0:  # the round before warms them up
+                        records.append({"task": task, "contender": name, "repeat": repeat, **told[""], **without})
+                        print(json.dumps(records[-1]), flush=True)
+    for task, name in product(SCENES, ("20% captured", "100% captured")):
+        own = [r for r in records if (r["task"], r["contender"]) == (task, name)]
+        told = [f"{what} x {median_ratio(own, what)[0]:.3f}" for what in ("ms_p50", "ms_p99", "per_s")]
         print(f"FastAPI, {task}, {name}: {', '.join(told)}")
     return records
 
 
-def median_ratio(records: list[Record], task: str, name: str, what: str) -> float:
-    """Over the rounds, of what it is with the middleware to what it is without."""
-    mine, bare = values(records, task, name, what), values(records, task, "without", what)
-    return statistics.median(mine[n] / bare[n] for n in mine)
+def median_ratio(records: list[Record], what: str) -> tuple[float, float, float]:
+    """Over the rounds, of what it is with the middleware to what it is without; and where the median lies with 95 %."""
+    ratios = sorted(r[what] / r[f"{what}_without"] for r in records)
+    out = max(0, int(len(ratios) / 2 - 0.98 * len(ratios) ** 0.5))
+    return statistics.median(ratios), ratios[out], ratios[-1 - out]
 
 
 def main() -> None:
-    given = options(__doc__, repeats=5)
+    given = options(__doc__, repeats=12)
     records: list[Record] = []
     for repeat in range(min(given.repeats, 3)):
         for name in TAPS:
             for sampling in (0.2, 1.0):
-                told = on_the_thread(name, sampling, 0.5 if given.quick else 1.5)
+                told = on_the_thread(name, sampling, 0.5 if given.quick else 0.8)
                 records.append({**told, "contender": f"{sampling:.0%} captured", "repeat": repeat})
                 said = f"p50 {told['us_p50']:.1f} us, p90 {told['us_p90']:.1f} us, mean {told['us_mean']:.1f} us"
                 print(f"{name}, {sampling:.0%} captured: adds {said}", flush=True)
     if shutil.which("wrk"):
-        records += behind_fastapi(given.repeats, 1 if given.quick else 3)
+        records += behind_fastapi(1 if given.quick else given.repeats)
     else:
         print("no wrk here: the FastAPI service is not asked", file=sys.stderr)
     keep("middleware", records, given.quick)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from measure import RESULTS, ROOT, Record, kept, median, ratio, values
+from middleware import median_ratio
 from options import options
 from peers.run import SCAN, TASKS, environment
 from profiling import SCANS
@@ -239,26 +240,19 @@ class Report:
         asked = [r for r in records if "ms_p99" in r]
         services = []
         for task, name in dict.fromkeys((r["task"], r["contender"]) for r in asked):
-            p50, p99, per_s = (median(asked, task, name, what) for what in ("ms_p50", "ms_p99", "per_s"))
-            services.append(
-                [task, name, f"{p50:.2f} ms", f"{p99:.2f} ms", *self._against(asked, task, name), f"{per_s:,.0f}"]
-            )
-        head = ["FastAPI under uvicorn, by wrk", "", "p50", "p99", "p50, ×", "p99, × (rounds)", "requests/s"]
+            own = [r for r in asked if (r["task"], r["contender"]) == (task, name)]
+            p50, p99, per_s = (median_ratio(own, what) for what in ("ms_p50", "ms_p99", "per_s"))
+            without = [statistics.median(r[f"{what}_without"] for r in own) for what in ("ms_p50", "ms_p99", "per_s")]
+            told = [f"{middle:.3f} ({low:.2f} to {high:.2f})" for middle, low, high in (p50, p99)]
+            at = f"{without[0]:.2f} ms", f"{without[1]:.2f} ms", f"{without[2]:,.0f}"
+            services.append([task, name, *at, *told, f"{per_s[0]:.2f}"])
+        head = ["FastAPI under uvicorn, by wrk", "", "p50 without", "p99 without", "requests/s without"]
+        head += ["p50, ×", "p99, ×", "requests/s, ×"]
         return (
             f"{self._where('middleware')}\n\n"
             + table(["adds to a request, at 5,000/s", "", "p50", "p90", "mean"], rows)
             + f"\n\n{table(head, services)}"
         )
-
-    def _against(self, records: Sequence[Record], task: str, name: str) -> tuple[str, str]:
-        if name == "without":
-            return "1", "1"
-        found = []
-        for what in ("ms_p50", "ms_p99"):
-            mine, bare = values(records, task, name, what), values(records, task, "without", what)
-            found.append(sorted(mine[n] / bare[n] for n in mine))
-        p50, p99 = found
-        return f"{statistics.median(p50):.2f}", f"{statistics.median(p99):.2f} ({p99[0]:.2f} to {p99[-1]:.2f})"
 
     def _where(self, suite: str) -> str:
         head = self.heads[suite]

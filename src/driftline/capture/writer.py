@@ -35,16 +35,16 @@ NOT_ENCODABLE = "cannot be written as JSON"
 DISK_FULL = "disk full"
 SPOOL_FAILED = "spool cannot be written"
 FAILED = "writer failed"
-_POLL_S = 0.03
+_POLL_S = 0.1
+_BUSY_S = 0.03  # the same while requests come
 _STEPS = 16  # a batch is written in about so many steps; who serves a request meanwhile may have to wait for one
-_LEAST, _MOST = 4, 64  # records of a step: with fewer the change of threads costs the most, more take a millisecond
-_PAUSE_S = 0.001  # between two steps; with _POLL_S, what was captured is in the spool after a tenth of a second
+_LEAST, _MOST = 4, 64  # records of a step: with fewer the change of threads costs the most, with more others wait long
+_PAUSE_S = 0.001  # between two steps; with _BUSY_S, what was captured is in the spool after a tenth of a second
 _BACKLOG = 2000  # with so many records to write the writer hurries
 _SAVE_BYTES = 256 << 10
 _OPEN_SEGMENTS = 2  # a clock that goes back and forth over a full hour must not close a segment with every record
 _IDLE_S = 5.0  # a segment of an hour that is over is closed when nothing came for so long
 _NOTE_S = 0.25
-_STUMBLE_S = 0.1
 _SPOOL_S = 30.0
 
 
@@ -61,6 +61,7 @@ class Writer:
         self.uploader = Uploader(destination, self.outbox, self._spool)
         self._plain = PlainLines(destination.content_types)
         self._batch: deque[Exchange] = deque()
+        self._busy = False
         self._open: dict[Place, Segment] = {}
         self._touched: set[Segment] = set()
         self._noted_s = self._synced_s = time.monotonic()
@@ -127,7 +128,7 @@ class Writer:
 
     def _next(self) -> Order | None:
         try:
-            return self._buffer.bell.get(timeout=_POLL_S)
+            return self._buffer.bell.get(timeout=_BUSY_S if self._busy else _POLL_S)
         except Empty:
             return None
 
@@ -140,7 +141,7 @@ class Writer:
         self.outbox.failures += 1
         self.outbox.troubled(f"{type(why).__name__}: {why}")
         complain("the writer of the capture failed, and goes on: %s", why, trace=True)
-        time.sleep(_STUMBLE_S)
+        time.sleep(_POLL_S)
 
     def _pass_on(self, order: Order) -> None:
         for segment in list(self._open.values()):
@@ -153,6 +154,7 @@ class Writer:
 
     def _drain(self, *, hurried: bool) -> None:
         self._batch.extend(self._buffer.take())
+        self._busy = bool(self._batch)
         unsaved = number = 0
         step = min(max(_LEAST, len(self._batch) // _STEPS), _MOST)
         while self._batch:

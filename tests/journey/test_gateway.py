@@ -1,4 +1,4 @@
-"""The gateway as a process between sockets: what passes through it is what would have passed without."""
+"""The gateway as a process between sockets; in one file, for all of it needs the same odd upstream."""
 
 from __future__ import annotations
 

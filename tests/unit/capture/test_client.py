@@ -1,3 +1,5 @@
+"""The capture as it is called by hand; in one file, for all of it looks at the same records and counters."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""The tap for functions; in one file, for each kind of function is tried in the same ways."""
+
 from __future__ import annotations
 
 import asyncio

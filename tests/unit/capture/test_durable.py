@@ -1,4 +1,4 @@
-"""What a writer leaves behind, and what the next one makes of it."""
+"""What a writer leaves behind, and what the next one makes of it; in one file, for all of it needs a killed writer."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -29,13 +30,13 @@ def asked(path: str = "/invocations", body: bytes = b"1,2", method: str = "POST"
 
 
 def serve(app: WSGIApplication, request: WSGIEnvironment) -> bytes:
-    """What the server of the standard library, which holds to the letter of WSGI, sends to the caller."""
+    """What the server of the standard library, which holds to the letter of WSGI, sends to the caller, but the time."""
     environ = dict(request)
     out, errors = io.BytesIO(), io.StringIO()
     handler = SimpleHandler(io.BytesIO(environ.pop("body")), out, errors, environ, multithread=False)
     handler.http_version = "1.1"
     handler.run(app)
-    return out.getvalue()
+    return re.sub(rb"\r\nDate: [^\r]*", b"", out.getvalue())
 
 
 def body(answer: bytes) -> bytes:

@@ -17,6 +17,7 @@ from driftline.dataset.dataset import Files
 from driftline.dataset.duck import ask, parts
 from driftline.dataset.jsontext import TOO_DEEP, columns_of, too_deep
 from driftline.dataset.lines import BROKEN_GZ, ENDINGS, LONGEST, Lines, files_below, read_lines
+from driftline.dataset.stamps import stamp_of, unchanged
 from driftline.dataset.tables import Work
 from driftline.errors import InputError, Unavailable
 
@@ -93,6 +94,7 @@ def is_array(path: Path) -> bool:
 
 def _elements(index: int, path: Path, work: Work) -> Iterator[Lines]:
     number = 0
+    stamp = stamp_of(path)
     query = (
         "SELECT json::VARCHAR AS text FROM read_json_objects($path, format = 'array', maximum_object_size = $longest)"
     )
@@ -107,4 +109,6 @@ def _elements(index: int, path: Path, work: Work) -> Iterator[Lines]:
                 yield Lines(np.full(count, index, np.int32), line, np.zeros(count, np.int64), text)
                 number += count
     except (duckdb.Error, pa.ArrowException) as why:
+        unchanged(path, stamp)
         work.dead.unread(path, number + 1, "the JSON array is broken from here on", str(why))
+    unchanged(path, stamp)

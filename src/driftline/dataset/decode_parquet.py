@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftline.dataset.dataset import Decoded, File, Files, Intake, Progress, Table
 from driftline.dataset.lines import ENDINGS, files_below
 from driftline.dataset.stamps import stamp_of, unchanged
-from driftline.dataset.tables import ROWS, derived
+from driftline.dataset.tables import ROWS, derived, unreserved
 from driftline.errors import Corrupt, InputError, Unavailable
-from driftline.schema import RESERVED
+from driftline.schema import PROBABILITY
 
 _SLICE = 1 << 16
 _BUFFER = 1 << 20  # bytes; without it a column of a row group is held whole, however large it is
@@ -33,7 +34,7 @@ def decode_parquet(source: Files, into: Path, wanted: Mapping[str, str | None], 
         raise InputError(f"there is no .parquet file below {', '.join(map(str, source.paths))}")
     asked = {reserved for reserved, name in wanted.items() if name is not None}
     schema, rows = _schema(files, exact=bool(asked))
-    columns = tuple(name for name in schema.names if name not in RESERVED)
+    columns = tuple(name for name in schema.names if name != PROBABILITY)
     extra = derived(wanted, {name: name for name in schema.names}, "the columns of the data")
     intake = Intake(files=len(files), records=rows, rows=rows)
     for new, old in extra.items():
@@ -54,6 +55,7 @@ def _schema(files: tuple[File, ...], *, exact: bool) -> tuple[pa.Schema, int]:
             own = file.schema_arrow.remove_metadata()
             rows += file.metadata.num_rows
         _unique(path, own)
+        unreserved((name for name in own.names if name != PROBABILITY), f"file {str(path)!r}")
         fields = fields or {field.name: field for field in own}
         different = _difference(own, fields, exact=exact)
         if different:
@@ -61,7 +63,7 @@ def _schema(files: tuple[File, ...], *, exact: bool) -> tuple[pa.Schema, int]:
                 f"the columns of file {str(path)!r} differ from those of {str(files[0])!r}: {different}; write all "
                 f"files with one schema"
             )
-        fields |= {field.name: field for field in own if pa.types.is_null(fields[field.name].type)}
+        fields |= {f.name: f for f in own if f.name not in fields or pa.types.is_null(fields[f.name].type)}
     return pa.schema(list(fields.values())), rows
 
 
@@ -74,11 +76,13 @@ def _unique(path: File, schema: pa.Schema) -> None:
 def _difference(own: pa.Schema, known: Mapping[str, pa.Field], *, exact: bool) -> str | None:
     for name, field in known.items():
         if name not in own.names:
+            if name == PROBABILITY:
+                continue
             return f"column {name!r} is missing"
         kinds = {kind_of(kind, exact=False) for kind in (own.field(name).type, field.type)} - {"null"}
         if own.field(name).type != field.type and (exact or len(kinds) > 1):
             return f"column {name!r} is {own.field(name).type} instead of {field.type}"
-    new = [name for name in own.names if name not in known]
+    new = [name for name in own.names if name not in known and name != PROBABILITY]
     return f"column {new[0]!r} is new" if new else None
 
 
@@ -154,6 +158,9 @@ def _rewrite(
     with pq.ParquetWriter(path, whole, compression="snappy") as writer:
         for source in files:
             for batch in _batches(source):
+                if PROBABILITY in whole.names and PROBABILITY not in batch.schema.names:
+                    ones = pa.array(np.ones(batch.num_rows)).cast(whole.field(PROBABILITY).type)
+                    batch = batch.append_column(PROBABILITY, ones)
                 arrays = [batch.column(extra.get(name, name)) for name in whole.names]
                 writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=whole))
                 done += batch.num_rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,10 +113,11 @@ def _some(names: Mapping[str, str]) -> str:
     return listed + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def _check(layout: Layout) -> None:
-    for name in layout.columns:
+def unreserved(names: Iterable[str], where: str) -> None:
+    """Raises InputError when one of the names of the data's own columns is a name that Driftline gives."""
+    for name in names:
         if name in RESERVED:
-            raise InputError(f"a column of the data is named {name!r}, a name that Driftline reserves; rename it")
+            raise InputError(f"{where} has a column {name!r}, a name that Driftline reserves; rename it")
 
 
 class RowWriter:
@@ -127,7 +128,7 @@ class RowWriter:
     """
 
     def __init__(self, path: Path, scratch: Scratch, layout: Layout) -> None:
-        _check(layout)
+        unreserved(layout.columns, "the data")
         self.schema, self._sources = schema_of(scratch, layout)
         self._path = path
         self._size = min(_GROUP, max(4096, _CELLS // max(1, len(self.schema))))

@@ -14,10 +14,15 @@ import pytest
 from driftline.dataset.dataset import Answers, Captured, Files
 from driftline.dataset.deadletters import DeadLetters
 from driftline.dataset.decode import decode
+from driftline.dataset.decode_json import read_documents
 from driftline.dataset.lines import Reader, plain_ends
+from driftline.dataset.tables import working
 from driftline.engines.local import LocalEngine
 from driftline.errors import Corrupt, InputError, Unavailable
+from driftline.schema import PROBABILITY, RESERVED
 from driftline.states.column import Column
+from driftline.states.rows import ONE
+from driftline.states.rows import Rows as Weighed
 
 Write = Callable[[str, str | bytes], Path]
 Rows = Callable[..., list[dict[str, Any]]]
@@ -92,9 +97,27 @@ def parquet(path: Path, columns: dict[str, Any]) -> Path:
 
 
 def test_parquet_files_are_not_copied(tmp_path: Path) -> None:
-    paths = tuple(parquet(tmp_path / "in" / f"{i}.parquet", {"a": [i], "driftline.id": ["x"]}) for i in range(2))
+    paths = tuple(parquet(tmp_path / "in" / f"{i}.parquet", {"a": [i]}) for i in range(2))
     found = decode(Files((tmp_path / "in",), "parquet"), tmp_path / "out")
     assert (found.table.paths, found.table.columns, found.table.rows) == (paths, ("a",), 2)
+
+
+def test_probabilities_may_be_in_some_of_the_parquet_files(tmp_path: Path, rows: Rows) -> None:
+    for i, more in enumerate(({}, {PROBABILITY: [0.5]}, {})):
+        parquet(tmp_path / "in" / f"{i}.parquet", {"a": [i], **more})
+    source = Files((tmp_path / "in",), "parquet")
+    whole, asked = decode(source, tmp_path / "out").table, decode(source, tmp_path / "out", label="a")
+    assert whole.columns == asked.table.columns == ("a",)
+    assert [row[PROBABILITY] for row in rows(asked, reserved=True)] == [1, 0.5, 1]
+    for table in (whole, asked.table):
+        assert LocalEngine().fold(frozenset({Weighed()}), table).states[Weighed()].w == 4 * ONE
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED - {PROBABILITY}))
+def test_a_name_that_is_reserved_is_refused_with_its_file(tmp_path: Path, name: str) -> None:
+    path = parquet(tmp_path / "a.parquet", {"a": [1], name: ["x"]})
+    with pytest.raises(InputError, match=rf"a\.parquet' has a column '{name}', a name that Driftline reserves; rename"):
+        decode(Files((path,), "parquet"), tmp_path / "out")
 
 
 def test_parquet_gets_the_columns_that_are_asked_for(tmp_path: Path, rows: Rows) -> None:
@@ -159,6 +182,18 @@ def test_a_file_of_lines_that_changes_while_it_is_read_is_refused(tmp_path: Path
         more.write('{"a": 2}\n')
     with pytest.raises(Unavailable, match=r"a\.jsonl' changed while it was read"):
         list(reading)
+
+
+def test_an_array_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"a": i} for i in range(200_000)]))
+    with working(tmp_path / "out", None) as work:
+        reading = read_documents((path,), work)
+        assert len(next(reading)) > 0
+        path.write_text('[{"a": 1}]')
+        with pytest.raises(Unavailable, match=r"a\.json' changed while it was read"):
+            list(reading)
+        assert work.dead.count == 0
 
 
 def test_what_is_not_parquet_is_refused(write: Write, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import driftline
 from driftline.kernels.numbers import compiled
 
@@ -56,3 +58,26 @@ def profiled(path: Path) -> list[str]:
         check=True,
     )
     return told.stdout.splitlines()
+
+
+@pytest.mark.parametrize("form", [None, 0], ids=["from before there were forms", "of another form"])
+@pytest.mark.parametrize(
+    ("room", "name", "user"),
+    [("kernels", "_native", "kernels.numbers"), ("dataset", "_captured", "dataset.compiled")],
+    ids=["kernels", "parser"],
+)
+def test_a_module_that_was_compiled_from_other_sources_is_not_used(
+    tmp_path: Path, room: str, name: str, user: str, form: int | None
+) -> None:
+    here = tmp_path / "driftline"
+    shutil.copytree(ROOT / "src/driftline", here, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    (here / room / f"{name}.py").write_text("" if form is None else f"FORM = {form}\n")
+    asked = f"from driftline.{user} import compiled; print(compiled())"
+    told = subprocess.run(
+        [sys.executable, "-c", asked],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "False\n"

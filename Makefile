@@ -1,5 +1,5 @@
 # Every target makes its own virtual environment from a bare python3 (Debian without python3-venv gets it from apt).
-.PHONY: setup check test demo bench bench-quick docs fmt release
+.PHONY: setup azurite check test demo bench bench-quick docs fmt release
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -12,6 +12,12 @@ setup: .venv/ready
 	sync  # so that what follows does not wait for the disk to take in the installation
 	touch $@
 
+azurite: .azurite/ready  ## Azure's storage, emulated, for the tests
+
+.azurite/ready:
+	npm install --prefix .azurite --no-audit --no-fund --silent azurite@3.37.0
+	touch $@
+
 check: setup  ## style, types, floors, examples in docstrings, laws
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/ruff check src tests bench
@@ -20,6 +26,7 @@ check: setup  ## style, types, floors, examples in docstrings, laws
 	$(BIN)/pytest -q -n auto src tests/laws
 
 test: check  ## everything that must be true
+	@$(MAKE) --no-print-directory azurite || echo "Azurite is not here (it needs npm): Azure is not tried"
 	$(BIN)/pytest -q -n auto -m "not spark" tests --ignore tests/laws
 	$(BIN)/pytest -q -m spark tests
 

@@ -51,7 +51,7 @@ class S3Server:
         }
         (folder / "data").mkdir(parents=True)
         (folder / "s3.json").write_text(json.dumps({"identities": [identity, reader]}))
-        return cls(folder, _free_ports(5))
+        return cls(folder, free_ports(5))
 
     @property
     def endpoint(self) -> str:
@@ -139,7 +139,7 @@ def stop(process: int, how: signal.Signals) -> None:
         stop(process, signal.SIGKILL)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody uses, nor those 10,000 above them, where the server speaks gRPC."""
     found: list[int] = []
     while len(found) < count:

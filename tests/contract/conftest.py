@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 import pyspark
 import pytest
 from tests.conftest import S3Server
+from tests.contract.azurite import CONTAINER, running
 
 from driftline.dataset.dataset import Table
 from driftline.engines.engine import Engine
@@ -176,3 +178,18 @@ def table(tmp_path: Path) -> Callable[..., Table]:
         return Table(tuple(paths), names, whole.num_rows)
 
     return written
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """How the Azurite that the tests of a process share is reached."""
+    with running(tmp_path_factory.mktemp("azurite")) as environ:
+        yield environ
+
+
+@pytest.fixture
+def azure(azurite: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty prefix on an Azurite, with the environment in which it is reached."""
+    for name, value in azurite.items():
+        monkeypatch.setenv(name, value)
+    return f"az://{CONTAINER}/{uuid.uuid4().hex}"

@@ -17,11 +17,11 @@ from driftline.objects.store import ObjectStore
 from driftline.objects.urls import is_url
 
 
-@pytest.fixture(params=["directory", "s3"])
+@pytest.fixture(params=["directory", "s3", "azure"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    if request.param == "s3":
-        return store_at(request.getfixturevalue("s3"))
-    return store_at(tmp_path / "objects")
+    if request.param == "directory":
+        return store_at(tmp_path / "objects")
+    return store_at(request.getfixturevalue(request.param))
 
 
 def keys(store: ObjectStore, prefix: str) -> list[str]:

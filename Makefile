@@ -26,7 +26,6 @@ check: setup  ## style, types, floors, examples in docstrings, laws
 	$(BIN)/pytest -q -n auto src tests/laws
 
 test: check  ## everything that must be true
-	@$(MAKE) --no-print-directory azurite || echo "Azurite is not here (it needs npm): Azure is not tried"
 	$(BIN)/pytest -q -n auto -m "not spark" tests --ignore tests/laws
 	$(BIN)/pytest -q -m spark tests
 

@@ -133,7 +133,7 @@ def _resident(pid: int) -> int:
 
 
 def _portable(text: str) -> str:
-    return text.replace(f"{ROOT}/", "").replace(str(Path.home()), "~")
+    return text.replace(f"{ROOT}/", "").replace(sys.executable, "python").replace(str(Path.home()), "~")
 
 
 def machine() -> Record:

@@ -75,7 +75,7 @@ def left(writer: str) -> Iterator[Counted]:
     """What a dead writer had counted last, without what became of it; with what waited for its other part."""
     with suppress(OSError):
         handle = os.open(_file(writer), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(handle, "rb") as opened:  # noqa: PTH123
+        with open(handle, "rb") as opened:  # noqa: PTH123  a descriptor, not a path
             data = opened.read(_SLOTS * _SLOT) if os.fstat(handle).st_uid == os.geteuid() else b""
         for slot in range(0, len(data), _SLOT) if len(data) == _SLOTS * _SLOT else ():
             seconds, part = _HEAD.unpack_from(data, slot)

@@ -215,7 +215,7 @@ class WriterFolder:
 def sweep(spool: Path, writer: str = "*") -> None:
     """Delete what killed processes had begun to make, or to delete, and what was kept as damaged for long enough."""
     try:
-        names = fnmatch.filter(os.listdir(spool), f".*-{writer}")  # noqa: PTH208
+        names = fnmatch.filter(os.listdir(spool), f".*-{writer}")  # noqa: PTH208  names are all it needs
     except OSError:
         return
     for path in (spool / name for name in names):
@@ -262,6 +262,7 @@ def _aged(entries: Iterable[os.DirEntry[str]]) -> Iterator[tuple[int, str]]:
     for entry in entries:
         with suppress(OSError):
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                # There may be thousands, and a Path for each takes several times as long.
                 yield os.stat(os.path.join(entry.path, LOCK)).st_mtime_ns, entry.path  # noqa: PTH116,PTH118
 
 

@@ -27,10 +27,17 @@ _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: clos
 class Service(Protocol):
     """What is served on the port for traffic."""
 
-    async def open(self) -> None: ...  # noqa: D102
-    async def close(self) -> None: ...  # noqa: D102
-    async def handle(self, request: web.Request) -> web.StreamResponse: ...  # noqa: D102
-    def metrics(self) -> str: ...  # noqa: D102
+    async def open(self) -> None:
+        """Called before the first request."""
+
+    async def close(self) -> None:
+        """Called after the last one."""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request."""
+
+    def metrics(self) -> str:
+        """Its counters for Prometheus."""
 
 
 class Listening(NamedTuple):

@@ -21,6 +21,12 @@ from driftline.objects.directory import Directory
 from .conftest import ReadBack
 
 
+async def left(items: Any) -> None:
+    """Take the first of the items, and go."""
+    await anext(items)
+    await items.aclose()
+
+
 @pytest.fixture
 def capture(store: Directory) -> Capture:
     return Capture("flights", store)
@@ -290,15 +296,10 @@ def test_a_stream_that_its_reader_left_counts_as_cut(capture: Capture, read_back
         finally:
             closed.append("async")
 
-    async def leave() -> None:
-        it: Any = astream()
-        await anext(it)
-        await it.aclose()
-
     it: Any = stream()
     next(it)
     it.close()
-    asyncio.run(leave())
+    asyncio.run(left(astream()))
     assert closed == ["plain", "async"]
     assert capture.close()
     for record in read_back():
@@ -326,17 +327,12 @@ def test_a_stream_whose_end_fails_is_captured_once_and_its_error_is_the_callers(
         finally:
             raise errors[1]
 
-    async def leave() -> None:
-        it: Any = astream()
-        await anext(it)
-        await it.aclose()
-
     it: Any = stream()
     next(it)
     with pytest.raises(OSError, match="plain") as plain:
         it.close()
     with pytest.raises(OSError, match="async") as waiting:
-        asyncio.run(leave())
+        asyncio.run(left(astream()))
     assert [plain.value, waiting.value] == errors
     assert capture.close()
     assert [record.output and record.output.truncated for record in read_back()] == [True, True]

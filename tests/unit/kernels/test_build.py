@@ -41,7 +41,7 @@ def test_what_is_built_without_a_compiler_gives_the_same_states(tmp_path: Path) 
     done = subprocess.run(command, cwd=source, env={"CC": "false", "PATH": ""}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not list(built.rglob("*.so"))
-    ours, theirs = profiled(ROOT / "src"), profiled(built)
+    ours, theirs = told(PROFILED, ROOT / "src"), told(PROFILED, built)
     assert theirs[0] == f"{built / 'driftline/__init__.py'} False False"
     assert compiled()
     assert ours[0] == f"{ROOT / 'src/driftline/__init__.py'} True True"
@@ -49,15 +49,16 @@ def test_what_is_built_without_a_compiler_gives_the_same_states(tmp_path: Path) 
     assert len(ours) == 3
 
 
-def profiled(path: Path) -> list[str]:
-    told = subprocess.run(
-        [sys.executable, "-c", PROFILED],
+def told(script: str, path: Path) -> list[str]:
+    """What the script prints where `path` is looked through first."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
         env=os.environ | {"PYTHONPATH": str(path)},
         capture_output=True,
         text=True,
         check=True,
     )
-    return told.stdout.splitlines()
+    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("form", [None, 0], ids=["from before there were forms", "of another form"])
@@ -72,12 +73,4 @@ def test_a_module_that_was_compiled_from_other_sources_is_not_used(
     here = tmp_path / "driftline"
     shutil.copytree(ROOT / "src/driftline", here, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     (here / room / f"{name}.py").write_text("" if form is None else f"FORM = {form}\n")
-    asked = f"from driftline.{user} import compiled; print(compiled())"
-    told = subprocess.run(
-        [sys.executable, "-c", asked],
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert told.stdout == "False\n"
+    assert told(f"from driftline.{user} import compiled; print(compiled())", tmp_path) == ["False"]
